@@ -82,7 +82,8 @@ def load_split() -> Split:
 def softmax(logits: Floats) -> Floats:
     """Return the probabilities `[rows, classes]` of logits of the same shape."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def forward(model: MLPClassifier, images: Floats) -> list[Floats]:
