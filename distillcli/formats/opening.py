@@ -1,0 +1,307 @@
+"""From a source to its reader: which format, which array of the file, does it fit its role."""
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from distillcli.errors import DataError, FormatError, MissingError
+from distillcli.formats.elements import DECLARE_BFLOAT16, Element
+from distillcli.formats.files import InputFile
+from distillcli.formats.npy import MAGIC as NPY_MAGIC
+from distillcli.formats.npy import NpyFile
+from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
+from distillcli.formats.readers import ArrayInfo, ArrayReader, Container, Reader, StoredArray
+from distillcli.formats.shards import Shards
+
+CANDIDATES = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how to know it and how to open it."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    magic: bytes
+    open: Callable[[InputFile], Container]
+
+
+def _open_npz(file: InputFile) -> Container:
+    from distillcli.formats.npz import NpzFile
+
+    return NpzFile(file)
+
+
+def _open_hdf5(file: InputFile) -> Container:
+    from distillcli.formats.hdf5 import Hdf5File
+
+    return Hdf5File(file)
+
+
+FORMATS = (
+    Format("npy", (".npy",), NPY_MAGIC, NpyFile),
+    Format("npz", (".npz",), b"PK\x03\x04", _open_npz),
+    Format("hdf5", (".h5", ".hdf5", ".hdf", ".he5"), b"\x89HDF\r\n\x1a\n", _open_hdf5),
+)
+
+
+def format_of(file: InputFile) -> Format:
+    """The format of a file: by its suffix, else by its first bytes.
+
+    Raises:
+        FormatError: neither tells.
+    """
+    suffix = os.path.splitext(file.path)[1].lower()
+    start = file.read(8, 0)
+    for known in FORMATS:
+        if suffix in known.suffixes:
+            return known
+    for known in FORMATS:
+        if start.startswith(known.magic):
+            return known
+    names = ", ".join(f"{known.name} ({' '.join(known.suffixes)})" for known in FORMATS)
+    raise FormatError(file.where, "is of an unknown format", f"formats that can be read: {names}")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an array must be to be of use."""
+
+    ranks: tuple[int, ...]
+    floating: bool
+    words: str
+
+    def fits(self, info: ArrayInfo) -> bool:
+        """Whether an array could be meant."""
+        floating = "float" in info.element
+        return info.readable and len(info.shape) in self.ranks and floating == self.floating
+
+
+LOGITS = Need((2, 3), True, "[rows, width] or [rows, positions, width]")
+LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
+LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
+
+
+def open_rows(source: SourceLike, *, role: str, row_dims: int) -> Reader:
+    """Open a source as rows.
+
+    Args:
+        source: its parts are joined along the first axis.
+        role: what it is for, as in "student logits"; it begins the messages.
+        row_dims: 1 for logits or one hidden layer, [rows, width] or [rows, positions, width];
+            0 for labels, integers, [rows] or [rows, positions].
+
+    Raises:
+        MissingError, FormatError, MismatchError, DataError: one line that names the file.
+    """
+    need = LOGITS if row_dims else LABELS
+
+    locations = locate(source, role)
+    openers = [partial(_open_location, place, role, need, row_dims) for place in locations]
+    return _join(openers, source, role)
+
+
+def _join(openers: Sequence[Callable[[], Reader]], source: SourceLike, role: str) -> Reader:
+    if len(openers) == 1:
+        return openers[0]()
+    return Shards(openers, name=name_of(source), role=role)
+
+
+def name_of(source: SourceLike) -> str:
+    """A source as its user wrote it."""
+    parts = [f"{p.pattern}::{p.dataset}" if p.dataset else str(p.pattern) for p in source.parts]
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts[:3])}{', ...' * (len(parts) > 3)}]"
+
+
+def open_layers(layers: LayersLike, *, role: str) -> list[Reader]:
+    """Open hidden states: one reader per layer, each [rows, dim] or [rows, positions, dim].
+
+    Args:
+        layers: one source per layer; or a single one: an HDF5 group with one dataset per layer
+            (natural order of names), an array with a leading axis of layers, or one layer.
+        role: as in "student hidden states".
+
+    Raises:
+        MissingError, FormatError, MismatchError, DataError: one line that names the file.
+    """
+    opened: list[Reader] = []
+    try:
+        if layers.single:
+            for opener in _layers_of(layers.sources[0], role):
+                opened.append(opener())
+        else:
+            for index, source in enumerate(layers.sources):
+                opened.append(open_rows(source, role=f"{role}, layer {index},", row_dims=1))
+    except BaseException:
+        for reader in opened:
+            reader.close()
+        raise
+    return opened
+
+
+def _layers_of(source: SourceLike, role: str) -> list[Callable[[], Reader]]:
+    """How to open each layer of a single source."""
+    locations = locate(source, role)
+    members, shape = _opened(locations[0], role, partial(_look_for_layers, locations[0]))
+    if members is not None:
+        return [partial(_open_member, source, locations, member, role) for member in members]
+    if len(shape) == 2:
+        return [partial(open_rows, source, role=role, row_dims=1)]
+    if len(locations) > 1:
+        problem = f"is in {len(locations)} files, each with an axis of layers"
+        hint = "list one source per layer instead; the shards of a layer are a glob or a list"
+        raise FormatError(f"{role} in {name_of(source)}", problem, hint)
+    return [partial(_open_layer, locations[0], role, index) for index in range(shape[0])]
+
+
+def _look_for_layers(
+    location: Location, file: InputFile, container: Container
+) -> tuple[list[str] | None, tuple[int, ...]]:
+    """The members of the group that is meant, or the shape of the array that is."""
+    try:
+        if location.dataset is not None:
+            members = container.members(location.dataset)
+            if members is not None:
+                if not members:
+                    raise FormatError(f"{file.where}::{location.dataset}", "is an empty group")
+                return members, ()
+        _, array = choose(file, container, location, LAYERS)
+    finally:
+        container.close()
+        file.close()
+    check_array(file.where, array.shape, array.element, LAYERS)
+    return None, array.shape
+
+
+def _open_member(
+    source: SourceLike, locations: Sequence[Location], member: str, role: str
+) -> Reader:
+    """One layer of a group, over all shards."""
+    places = [replace(location, dataset=member) for location in locations]
+    return _join(
+        [partial(_open_location, place, role, LOGITS, 1) for place in places], source, role
+    )
+
+
+def _open_layer(location: Location, role: str, index: int) -> Reader:
+    """One layer of an array with a leading axis of layers."""
+
+    def build(file: InputFile, container: Container) -> Reader:
+        name, array = choose(file, container, location, LAYERS)
+        layer = array.layer(index)
+        lead = len(layer.shape) - 1
+        return ArrayReader(file, container, layer, dataset=name, lead=lead, suffix=f"[{index}]")
+
+    return _opened(location, role, build)
+
+
+def _open_location(location: Location, role: str, need: Need, row_dims: int) -> Reader:
+    def build(file: InputFile, container: Container) -> Reader:
+        name, array = choose(file, container, location, need)
+        check_array(_where(file, name), array.shape, array.element, need)
+        lead = len(array.shape) - row_dims
+        return ArrayReader(file, container, array, dataset=name, lead=lead)
+
+    return _opened(location, role, build)
+
+
+def _where(file: InputFile, name: str | None) -> str:
+    return f"{file.where}::{name}" if name else file.where
+
+
+def _opened(location: Location, role: str, build: Callable[[InputFile, Container], T]) -> T:
+    """Open file and container for `build`, and close them again when it fails."""
+    file = InputFile(location.path, location.given, role)
+    container: Container | None = None
+    try:
+        container = format_of(file).open(file)
+        return build(file, container)
+    except BaseException:
+        if container is not None:
+            container.close()
+        file.close()
+        raise
+
+
+def choose(
+    file: InputFile, container: Container, location: Location, need: Need
+) -> tuple[str | None, StoredArray]:
+    """The array that a source means, and its name: the named one, or the only one that fits.
+
+    Raises:
+        MissingError: there is none, or more than one; the candidates are listed.
+    """
+    name = location.dataset
+    if name is None and container.named:
+        name = _only(file, container, need)
+    try:
+        return name, container.array(name, location.dtype)
+    except MissingError as error:
+        hint = candidates(container.names(), need, name or "")
+        raise MissingError(error.where, error.problem, hint) from None
+
+
+def _only(file: InputFile, container: Container, need: Need) -> str:
+    infos = container.names()
+    fitting = [info for info in infos if need.fits(info)]
+    if len(fitting) == 1:
+        return fitting[0].name
+    what = "no" if not fitting else "more than one"
+    problem = f"holds {what} dataset of {need.words}"
+    raise MissingError(file.where, problem, candidates(infos, need, ""))
+
+
+def candidates(infos: Sequence[ArrayInfo], need: Need, wanted: str) -> str:
+    """A hint that lists what is there: what fits first, then the names that come nearest."""
+
+    def order(info: ArrayInfo) -> tuple[bool, bool, float]:
+        likeness = difflib.SequenceMatcher(None, info.name, wanted).ratio()
+        return not need.fits(info), not info.readable, -likeness
+
+    known = [info for info in infos if info.readable] or list(infos)
+    if not known:
+        return "the file holds no datasets"
+    shown = [f"{i.name} {_size(i)}" for i in sorted(known, key=order)[:CANDIDATES]]
+    more = f", and {len(known) - CANDIDATES} more" if len(known) > CANDIDATES else ""
+    return f"it holds {', '.join(shown)}{more}"
+
+
+def _size(info: ArrayInfo) -> str:
+    return f"{info.element} {list(info.shape)}" if info.readable else f"({info.element})"
+
+
+def check_array(where: str, shape: tuple[int, ...], element: Element, need: Need) -> None:
+    """Refuse an array of the wrong kind, rank or size, with the way out.
+
+    Raises:
+        FormatError: what is wrong.
+    """
+    if element.floating != need.floating:
+        raise _wrong_kind(where, element, need)
+    if len(shape) not in need.ranks:
+        raise _wrong_rank(where, shape, need)
+    if 0 in shape:
+        what = "is empty: there are no rows" if shape[0] == 0 else "has rows of no elements"
+        raise FormatError(where, f"{what} (shape {list(shape)})")
+
+
+def _wrong_kind(where: str, element: Element, need: Need) -> DataError:
+    if not need.floating:
+        hint = "labels are class numbers: save them with .astype(np.int64)"
+        return FormatError(where, f"holds {element}, labels must be integers", hint)
+    hint = DECLARE_BFLOAT16 if element.name == "uint16" else "save it with .astype(np.float32)"
+    return FormatError(where, f"holds {element}, where floating-point numbers are needed", hint)
+
+
+def _wrong_rank(where: str, shape: tuple[int, ...], need: Need) -> DataError:
+    if need.floating and len(shape) == 1:
+        problem = f"is one-dimensional ({shape[0]:,} elements), {need.words} is needed"
+        return FormatError(where, problem, "if it is a single row, save it with .reshape(1, -1)")
+    problem = f"has {len(shape)} dimensions (shape {list(shape)}), {need.words} is needed"
+    hint = None if need.floating else "labels are class numbers, one per row, not one-hot rows"
+    return FormatError(where, problem, hint)
