@@ -1,0 +1,117 @@
+"""Tables of numbers that are never shortened: too many columns go on below, not off the edge."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.box import Box
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from distillcli.report.page import Page
+from distillcli.report.text import NOT_FINITE
+
+_GAP = 2
+_LIGHT = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+_ASCII = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading (its lines split by newlines) over cells; `name`: left-aligned and foldable.
+
+    Escape what comes from outside before it gets here.
+    """
+
+    heading: str
+    cells: Sequence[str]
+    name: bool = False
+    style: str = ""
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that it takes in full."""
+        return max(map(cell_len, (*self.heading.split("\n"), *self.cells)))
+
+
+def grid(
+    columns: Sequence[Column], page: Page, *, keys: int = 1, gap: tuple[int, str] | None = None
+) -> Iterator[RenderableType]:
+    """The columns as a table, or as several below each other where the page is too narrow.
+
+    Args:
+        columns: all of the same length.
+        page: where it goes.
+        keys: how many columns at the left are repeated in each of the tables.
+        gap: a row number and what to write between the rows before it and the rest.
+    """
+    for index, part in enumerate(_fit(columns, page.width, keys)):
+        if index:
+            yield Text("")
+        yield from _table(part, page, gap)
+
+
+def _fit(columns: Sequence[Column], width: int | None, keys: int) -> Iterator[tuple[Column, ...]]:
+    """Groups of columns that fit the width, each behind the key columns; one at least in each."""
+    head, rest = tuple(columns[:keys]), columns[keys:]
+    part: tuple[Column, ...] = ()
+    for column in rest:
+        if part and width is not None and _width((*head, *part, column)) > width:
+            yield head + part
+            part = ()
+        part += (column,)
+    yield head + part
+
+
+def _width(columns: Sequence[Column]) -> int:
+    return sum(column.width + _GAP for column in columns) - _GAP
+
+
+def _table(
+    columns: Sequence[Column], page: Page, gap: tuple[int, str] | None
+) -> Iterator[RenderableType]:
+    rows = [
+        [_cell(column, text) for column, text in zip(columns, texts, strict=True)]
+        for texts in zip(*(column.cells for column in columns), strict=True)
+    ]
+    if gap is None:
+        yield _filled(columns, rows, page)
+        return
+    position, remark = gap
+    yield _filled(columns, rows[:position], page)
+    yield Text(remark, style="dim")
+    yield _filled(columns, rows[position:], page, header=False)
+
+
+def _cell(column: Column, text: str) -> Text:
+    return Text(text, style="bold red" if text == NOT_FINITE else column.style)
+
+
+def _filled(
+    columns: Sequence[Column], rows: Sequence[Sequence[Text]], page: Page, header: bool = True
+) -> Table:
+    box = _LIGHT if page.unicode else _ASCII
+    table = Table(
+        box=box, show_header=header, show_edge=False, padding=(0, 0, 0, _GAP - 1), pad_edge=False,
+        safe_box=False, header_style="bold", border_style="dim",
+    )  # fmt: skip
+    lines = max(column.heading.count("\n") for column in columns)
+    for column, width in zip(columns, _widths(columns, page), strict=True):
+        table.add_column(
+            Text("\n" * (lines - column.heading.count("\n")) + column.heading),
+            width=width,
+            justify="left" if column.name else "right",
+            no_wrap=not column.name,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _widths(columns: Sequence[Column], page: Page) -> list[int]:
+    """Numbers take what they need; names give way, but keep 12 columns."""
+    excess = 0 if page.width is None else max(0, _width(columns) - page.width)
+    return [max(column.width - excess, min(column.width, 12)) if column.name else column.width
+            for column in columns]  # fmt: skip

@@ -1,0 +1,172 @@
+"""The end of a report: the loss as a sum, the metrics in groups, and what to know about them."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from distillcli.metrics import METRICS
+from distillcli.report import text
+from distillcli.report.grid import Column, grid
+from distillcli.report.lines import labelled
+from distillcli.report.page import Page
+from distillcli.result import Result
+
+_SIDES = ("student", "teacher")
+_QUANTILES = {
+    "kl_median": "median",
+    "kl_p90": "p90",
+    "kl_p95": "p95",
+    "kl_p99": "p99",
+    "kl_p999": "p99.9",
+    "kl_max": "max",
+}
+_OTHERS = "other"
+_SHARES = ("accuracy", "agreement", "ece")
+
+
+def summary(result: Result, page: Page) -> Iterator[RenderableType]:
+    """The parts of the summary."""
+    if result.terms:
+        yield from labelled([(Text("loss", "bold not dim"), _sum(result, page))])
+    for title, names in _groups(result).items():
+        lines = list(_group(result, title, names, page))
+        if lines:
+            yield Text("")
+            yield from lines
+    yield Text("")
+    yield from labelled([*_warnings(result), *_remarks(result)])
+
+
+def _sum(result: Result, page: Page) -> Text:
+    """`0.612345 = 0.7 x 0.812345 soft + 0.3 x 0.145678 hard`."""
+    parts = [
+        text.tied(
+            f"{text.weight(result.weights.get(name, 0.0))} {page.times} "
+            f"{text.loss(term)} {text.escape(name)}"
+        )
+        for name, term in result.terms.items()
+    ]
+    style = "bold red" if result.loss is None else "bold"
+    return Text.assemble((text.loss(result.loss), style), f" = {' + '.join(parts)}")
+
+
+def _groups(result: Result) -> dict[str, list[str]]:
+    """The names of the metrics by group, in the order in which the table has them."""
+    groups: dict[str, list[str]] = {metric.group: [] for metric in METRICS.values()}
+    for name in (*METRICS, *(name for name in result.metrics if name not in METRICS)):
+        if name in result.metrics:
+            group = METRICS[name].group if name in METRICS else _OTHERS
+            groups.setdefault(group, []).append(name)
+    return groups
+
+
+def _group(
+    result: Result, title: str, names: Sequence[str], page: Page
+) -> Iterator[RenderableType]:
+    """KL as a line of numbers, student and teacher side by side, what is left in one line."""
+    divergence = [name for name in names if name == "kl_mean" or name in _QUANTILES]
+    sides = [name for name in names if name.startswith(_SIDES)]
+    rest = [name for name in names if name not in (*divergence, *sides, "kl_stderr")]
+    if divergence:
+        yield from _divergence(result, divergence, page)
+    if sides:
+        yield from _side_by_side(result, sides, page)
+    if rest:
+        yield from labelled([(text.escape(title), _in_one_line(result, title, rest))])
+
+
+def _in_one_line(result: Result, title: str, names: Sequence[str]) -> Text:
+    """`top-1 0.9644  top-5 0.9989`: what the title says already is not said again."""
+    line = Text()
+    for name in names:
+        label = re.sub(r"^top(?=\d)", "top-", name.removesuffix(f"_{title}")).replace("_", " ")
+        line.append(text.tied(f"{text.escape(label)} "))
+        line.append(*_styled(_value(result, name))).append("   ")
+    line.rstrip()
+    return line
+
+
+def _styled(value: str) -> tuple[str, str]:
+    return value, "bold red" if value == text.NOT_FINITE else "bold"
+
+
+def _value(result: Result, name: str) -> str:
+    value = result.metrics[name]
+    return text.share(value) if name.endswith(_SHARES) else text.metric(value)
+
+
+def _divergence(result: Result, names: Sequence[str], page: Page) -> Iterator[RenderableType]:
+    """KL with its error, and its quantiles, as one line of numbers under their names."""
+    metrics = result.metrics
+    temperature = result.facts.get("temperature")
+    label = "KL" if temperature is None else f"KL, T={text.weight(temperature)}"
+    columns = [_names([label])]
+    if "kl_mean" in names:
+        error = metrics.get("kl_stderr")
+        mean = text.mean_and_error(metrics["kl_mean"], error, page.plus_minus)
+        columns.append(Column("mean", [mean], style="bold"))
+    columns += [
+        Column(heading, [text.metric(metrics[name])])
+        for name, heading in _QUANTILES.items()
+        if name in names
+    ]
+    yield from grid(columns, page)
+
+
+def _side_by_side(result: Result, names: Sequence[str], page: Page) -> Iterator[RenderableType]:
+    """`student_x` and `teacher_x` as one row x with two columns."""
+    rows = list(dict.fromkeys(name.split("_", 1)[-1] for name in names))
+    blend = {"teacher": "blend"} if result.strategy == "ensemble" else {}
+    columns = [
+        Column(blend.get(side, side), [_cell(result, f"{side}_{row}") for row in rows])
+        for side in _SIDES
+        if any(name.startswith(side) for name in names)
+    ]
+    yield from grid([_names([text.escape(row) for row in rows]), *columns], page)
+
+
+def _cell(result: Result, name: str) -> str:
+    return _value(result, name) if name in result.metrics else ""
+
+
+def _names(names: Sequence[str]) -> Column:
+    """A first column as wide as that of the labels, so that all blocks line up."""
+    return Column("", [name.ljust(9) for name in names], name=True, style="dim")
+
+
+def _warnings(result: Result) -> list[tuple[Text, str]]:
+    """What must not be overlooked: numbers that are not finite, rows that were left out."""
+    counts = ", ".join(
+        text.tied(f"{text.escape(name)} in {text.count(number, 'row')}")
+        for name, number in result.nonfinite.items()
+        if number
+    )
+    skipped = result.rows_skipped
+    return [
+        (Text("warning", "bold red not dim"), counts and f"not finite: {counts}"),
+        (
+            Text("skipped", "bold yellow not dim"),
+            f"{text.count(skipped, 'bad row')} left out of {result.rows + skipped:,}"
+            if skipped else "",
+        ),
+    ]  # fmt: skip
+
+
+def _remarks(result: Result) -> list[tuple[str, str]]:
+    facts = result.facts
+    missing = facts.get("unavailable") or {}
+    return [
+        *(("note", text.escape(note)) for note in facts.get("notes", ())),
+        *(("unavailable", text.escape(f"{name}: {why}")) for name, why in missing.items()),
+        ("conventions", text.escape(facts.get("conventions", ""))),
+        ("time", _time(result)),
+    ]
+
+
+def _time(result: Result) -> str:
+    seconds, read = result.facts.get("seconds"), result.facts.get("bytes_read", 0)
+    if not seconds:
+        return ""
+    return f"{text.duration(seconds)}, {text.speed(result.rows, read, seconds)}"
