@@ -1,0 +1,45 @@
+"""Configs: YAML -> frozen, checked values, each of which knows where it was written.
+
+Nothing here knows a loss or opens an input: the caller hands in a `Catalogue` of names.
+"""
+
+from distillcli.config.config import (
+    Catalogue,
+    Config,
+    Ensemble,
+    FromFile,
+    LeastSquares,
+    LossChoice,
+    LossSpec,
+    ParameterSpec,
+    Progressive,
+    Projection,
+    Response,
+    XavierUniform,
+)
+from distillcli.config.load import from_data, load
+from distillcli.config.settings import Setting, parse_set, parse_value
+from distillcli.config.sources import Layers, Part, Source
+
+__all__ = [
+    "Catalogue",
+    "Config",
+    "Ensemble",
+    "FromFile",
+    "Layers",
+    "LeastSquares",
+    "LossChoice",
+    "LossSpec",
+    "ParameterSpec",
+    "Part",
+    "Progressive",
+    "Projection",
+    "Response",
+    "Setting",
+    "Source",
+    "XavierUniform",
+    "from_data",
+    "load",
+    "parse_set",
+    "parse_value",
+]

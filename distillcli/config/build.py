@@ -1,0 +1,310 @@
+"""The parts of a config from what is written: defaults, and what goes with what."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from distillcli.config.config import (
+    Catalogue,
+    Ensemble,
+    FromFile,
+    LeastSquares,
+    LossChoice,
+    LossSpec,
+    ParameterSpec,
+    Progressive,
+    Projection,
+    Response,
+    XavierUniform,
+)
+from distillcli.config.fields import Flag, Number, Whole
+from distillcli.config.models import (
+    EnsembleSection,
+    LongSource,
+    ProgressiveSection,
+    ProjectionSection,
+    ResponseSection,
+)
+from distillcli.config.settings import Problems
+from distillcli.config.sources import SourceReader
+from distillcli.config.text import dotted, nearest, shown
+from distillcli.config.tree import Path
+
+ALPHA = 0.7
+TEMPERATURE = 4.0
+PRESETS = {"pure_kl": 1.0, "balanced": 0.5, "hinton": 0.7}
+PRESET_TEMPERATURE = 4.0  # of the presets that fix one: balanced and hinton
+_FORMS = ("alpha", "preset", "soft_label_weight", "hard_label_weight")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What the builders share. `labels`: whether the config has labels."""
+
+    problems: Problems
+    reader: SourceReader
+    catalogue: Catalogue
+    labels: bool
+
+    def where(self, *path: str) -> str:
+        """The place of another key, for messages that name two."""
+        return self.reader.origins.where(path)
+
+
+def response(build: Builder, written: ResponseSection) -> Response:
+    """The response term."""
+    loss = _soft_loss(build, written.soft_loss)
+    _check_preset_temperature(build, written)
+    soft, hard, assumed = _label_weights(build, written)
+    return Response(loss, soft, hard, assumed)
+
+
+def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) -> Progressive:
+    """The hidden-layer term; `responds`: whether there is a response term beside it."""
+    path = ("progressive",)
+    pairs = tuple(written.layer_mapping or ())
+    if not pairs and not build.problems.touch((*path, "layer_mapping")):
+        hint = "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]"
+        build.problems.add((*path, "layer_mapping"), "is missing", hint)
+    hidden = _or(written.hidden_weight, 1.0)
+    outer = _or(written.response_weight, 1.0)
+    if hidden == 0 and (outer == 0 or not responds):
+        problem = "is 0, and there is no other term"
+        build.problems.add((*path, "hidden_weight"), problem, "give one term a weight above 0")
+    return Progressive(
+        layer_mapping=pairs,
+        loss=_feature_loss(build, written.loss),
+        hidden_weight=hidden,
+        response_weight=outer,
+        layer_weights=_shares(
+            build, written.layer_weights, (*path, "layer_weights"), len(pairs), "pairs of layers"
+        ),
+        projection=_projection(build, written.projection),
+    )
+
+
+def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ensemble:
+    """The blend of `teachers` teachers."""
+    path = ("ensemble", "weights")
+    if written.weights == "accuracy" and not build.labels:
+        build.problems.add(path, "accuracy weights need labels", "add labels: FILE")
+    alpha, assumed = written.alpha, False
+    if alpha is None:
+        assumed = not build.labels and not build.problems.touch(("ensemble", "alpha"))
+        alpha = 1.0 if assumed else ALPHA
+    if alpha < 1 and written.alpha is not None:
+        _need_labels(build, ("ensemble", "alpha"), f"alpha is {alpha:g}")
+    weights = _shares(build, written.weights, path, teachers, "teachers")
+    temperature = _or(written.temperature, TEMPERATURE)
+    return Ensemble(
+        written.combine or "logits", weights, temperature, alpha, complement(alpha), assumed
+    )
+
+
+def complement(alpha: float) -> float:
+    """1 - alpha in decimal, so that 0.7 leaves 0.3 and not 0.30000000000000004."""
+    return float(1 - Decimal(repr(alpha)))
+
+
+def normalised(weights: Sequence[float]) -> tuple[float, ...]:
+    """The weights divided by their sum; left alone where that is 1 to the last bits.
+
+    So normalising twice gives what normalising once gave.
+    """
+    largest = max(weights)
+    scaled = [weight / largest for weight in weights]
+    total = math.fsum(scaled)
+    if abs(total * largest - 1) <= 2.0**-50:
+        return tuple(weights)
+    return tuple(weight / total for weight in scaled)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _shares(
+    build: Builder, written: Any, path: Path, count: int, what: str
+) -> Any:  # a rule's name, or a tuple
+    if written is None or isinstance(written, str):
+        return written or "uniform"
+    if count and len(written) != count:
+        build.problems.add(path, f"holds {len(written)} weights for {count} {what}")
+    if not any(written):
+        build.problems.add(path, "all weights are 0", "give at least one a weight above 0")
+        return "uniform"
+    return normalised(written)
+
+
+def _feature_loss(build: Builder, name: str | None) -> str:
+    if name is not None and name not in build.catalogue.feature_losses:
+        _unknown_loss(build, ("progressive", "loss"), name, build.catalogue.feature_losses)
+    return name or "mse"
+
+
+def _soft_loss(build: Builder, written: Mapping[str, Any] | None) -> LossChoice:
+    path: Path = ("response", "soft_loss")
+    given = {key: value for key, value in (written or {}).items() if key != "name"}
+    name = (written or {}).get("name")
+    losses = build.catalogue.logit_losses
+    if name is None:
+        name = "kl"
+    elif not isinstance(name, str):
+        build.problems.add((*path, "name"), f"must be the name of a loss, not {shown(name)}")
+        return LossChoice("kl", {})
+    if name not in losses:
+        _unknown_loss(build, (*path, "name"), name, losses)
+        return LossChoice(name, {})
+    return LossChoice(name, _parameters(build, losses[name], given, path))
+
+
+def _unknown_loss(build: Builder, path: Path, name: str, losses: Mapping[str, LossSpec]) -> None:
+    close = nearest(name, losses)
+    hint = f"did you mean {close}?" if close else None
+    build.problems.add(path, f"must be {_listing(losses)}, not {shown(name)}", hint)
+
+
+def _listing(names: Mapping[str, LossSpec]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _parameters(
+    build: Builder, loss: LossSpec, given: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    values = {parameter.name: _default(parameter) for parameter in loss.parameters}
+    checks = {parameter.name: _check(parameter) for parameter in loss.parameters}
+    for key, value in given.items():
+        if key not in checks:
+            _unknown_parameter(build, loss, key, path)
+        elif value is not None:
+            values[key] = _checked(build, checks[key], value, (*path, key))
+    weights = [name for name in values if name.endswith("_weight")]
+    if weights and not any(values[name] for name in weights):
+        build.problems.add(path, f"{' and '.join(weights)} are both 0", "one must be above 0")
+    return values
+
+
+def _default(parameter: ParameterSpec) -> Any:
+    return TEMPERATURE if parameter.name == "temperature" else parameter.default
+
+
+def _check(parameter: ParameterSpec) -> Number | Whole | Flag:
+    if parameter.kind is bool:
+        return Flag()
+    low, high = _or(parameter.low, -math.inf), _or(parameter.high, math.inf)
+    if parameter.kind is int:
+        return Whole(int(max(low, -(2**62))), int(min(high, 2**62)))
+    if parameter.name == "temperature":
+        return Number(max(low, 1e-4), min(high, 1e4))
+    return Number(low, high)
+
+
+def _checked(build: Builder, check: Number | Whole | Flag, value: Any, path: Path) -> Any:
+    from pydantic_core import PydanticCustomError
+
+    try:
+        return check(value)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        build.problems.add(path, context["problem"], context["hint"])
+        return None
+
+
+def _unknown_parameter(build: Builder, loss: LossSpec, key: str, path: Path) -> None:
+    names = [parameter.name for parameter in loss.parameters]
+    close = nearest(key, ["name", *names])
+    hint = f"did you mean {close}?" if close and close != key else None
+    origins = build.reader.origins
+    if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):
+        hint = f"{over.where} keeps the other keys of soft_loss: set all of it, "
+        hint += f"like {dotted(path)}={{name: {loss.name}}}"
+    has = f"{loss.name} has {', '.join(names)}" if names else f"{loss.name} has no parameters"
+    build.problems.add((*path, key), f"unknown key: {has}", hint)
+
+
+def _label_weights(build: Builder, written: ResponseSection) -> tuple[float, float, bool]:
+    """Soft weight, hard weight, and whether they were assumed."""
+    path = ("response",)
+    given = [key for key in _FORMS if getattr(written, key) is not None]
+    if any(build.problems.touch((*path, key)) for key in _FORMS):
+        return 1.0, 0.0, False
+    _check_one_form(build, given)
+    if not given:
+        return (ALPHA, complement(ALPHA), False) if build.labels else (1.0, 0.0, True)
+    if given[0] in ("alpha", "preset"):
+        soft = PRESETS[written.preset] if written.preset else _or(written.alpha, 1.0)
+        hard = complement(soft)
+    else:
+        soft, hard = _or(written.soft_label_weight, 0.0), _or(written.hard_label_weight, 0.0)
+    if soft == hard == 0:
+        build.problems.add((*path, given[0]), "both label weights are 0", "one must be above 0")
+    if hard > 0:
+        key = "hard_label_weight" if "hard_label_weight" in given else given[0]
+        _need_labels(build, (*path, key), f"{key} is {_plain(getattr(written, key))}")
+    return soft, hard, False
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _check_one_form(build: Builder, given: Sequence[str]) -> None:
+    forms = [key for key in given if key != "hard_label_weight" or "soft_label_weight" not in given]
+    for key in forms[1:]:
+        problem = f"is given beside {forms[0]} ({build.where('response', forms[0])})"
+        hint = "keep one of alpha, preset, or the label weights"
+        build.problems.add(("response", key), problem, hint)
+
+
+def _check_preset_temperature(build: Builder, written: ResponseSection) -> None:
+    temperature = (written.soft_loss or {}).get("temperature")
+    if written.preset not in ("balanced", "hinton") or temperature in (None, PRESET_TEMPERATURE):
+        return
+    path = ("response", "soft_loss", "temperature")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        return
+    share = PRESETS[written.preset]
+    problem = f"is {temperature:g}, and preset {written.preset} is at temperature 4"
+    hint = f"leave the temperature out, or write alpha: {share:g} in place of the preset"
+    build.problems.add(path, problem, hint)
+
+
+def _need_labels(build: Builder, path: Path, what: str) -> None:
+    if build.labels:
+        return
+    hint = "add labels: FILE, or set alpha to 1"
+    build.problems.add(path, f"{what}, which gives hard labels a weight, without labels", hint)
+
+
+def _projection(build: Builder, written: ProjectionSection | str | None) -> Projection:
+    if not isinstance(written, ProjectionSection):
+        return None
+    path: Path = ("progressive", "projection")
+    kind = written.init or ("path" if written.path else None)
+    if kind is None:
+        hint = "write {init: xavier_uniform, seed: 0}, {init: least_squares} or {path: W.npy}"
+        build.problems.add(path, "has neither init nor path", hint)
+        return None
+    _check_projection_keys(build, written, kind)
+    if written.path:
+        long = LongSource(path=written.path, dataset=written.dataset, dtype=written.dtype)
+        return FromFile(build.reader.source(long, path, scores=False))
+    if kind == "xavier_uniform":
+        return XavierUniform(written.seed or 0)
+    return LeastSquares(_or(written.ridge, 1e-3))
+
+
+def _check_projection_keys(build: Builder, written: ProjectionSection, kind: str) -> None:
+    own = {
+        "xavier_uniform": ("init", "seed"),
+        "least_squares": ("init", "ridge"),
+        "path": ("path", "dataset", "dtype"),
+    }
+    for key in type(written).model_fields:
+        if getattr(written, key) is not None and key not in own[kind]:
+            problem = f"does not go with {'path' if kind == 'path' else f'init: {kind}'}"
+            hint = f"its keys are {', '.join(own[kind])}"
+            build.problems.add(("progressive", "projection", key), problem, hint)

@@ -1,0 +1,220 @@
+"""A config that has been checked: frozen, with every value in force."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from distillcli.config.settings import Origins
+from distillcli.config.sources import Layers, Source
+from distillcli.config.tree import Key
+
+
+class ParameterSpec(Protocol):
+    """A parameter of a loss."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def default(self) -> Any: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def kind(self) -> type: ...
+
+
+class LossSpec(Protocol):
+    """What a config must know of a loss."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parameters(self) -> Sequence[ParameterSpec]: ...
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The names that a config may use; the caller hands it in."""
+
+    logit_losses: Mapping[str, LossSpec]
+    feature_losses: Mapping[str, LossSpec]
+    metrics: Sequence[str]
+
+
+@dataclass(frozen=True)
+class LossChoice:
+    """A loss and the value of each of its parameters."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Response:
+    """The response term: hard_weight * cross-entropy + soft_weight * soft_loss.
+
+    `alpha_assumed`: there are no labels and no weights were given, so the soft weight is 1.
+    """
+
+    soft_loss: LossChoice
+    soft_weight: float
+    hard_weight: float
+    alpha_assumed: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class XavierUniform:
+    """A random projection, drawn from `seed`."""
+
+    seed: int
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """A projection fitted to the data, with `ridge` on its squared size."""
+
+    ridge: float
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """A projection [student width, teacher width] that was saved."""
+
+    source: Source
+
+
+Projection = XavierUniform | LeastSquares | FromFile | None
+
+
+@dataclass(frozen=True)
+class Progressive:
+    """Hidden layers: pairs (student layer, teacher layer), counted from 0.
+
+    `layer_weights`: "uniform", or one weight per pair with sum 1.
+    """
+
+    layer_mapping: tuple[tuple[int, int], ...]
+    loss: str
+    hidden_weight: float
+    response_weight: float
+    layer_weights: Literal["uniform"] | tuple[float, ...]
+    projection: Projection
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several teachers blended into one; `weights`: a rule, or one per teacher with sum 1."""
+
+    combine: str
+    weights: str | tuple[float, ...]
+    temperature: float
+    soft_weight: float
+    hard_weight: float
+    alpha_assumed: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run needs to know. Sources of other strategies are None or empty."""
+
+    strategy: str
+    teacher: Source | None
+    teachers: tuple[Source, ...]
+    student: Source | None
+    labels: Source | None
+    teacher_hidden: Layers | None
+    student_hidden: Layers | None
+    batch_size: int | str
+    threads: int | str
+    device: str
+    precision: str
+    metrics: Literal["all"] | tuple[str, ...]
+    on_bad_rows: str
+    response: Response | None
+    progressive: Progressive | None
+    ensemble: Ensemble | None
+    origins: Origins = field(compare=False, repr=False)
+
+    def where(self, *path: Key) -> str:
+        """`file:line:column: key` of a key, or the flag that set it; the file for no key."""
+        return self.origins.where(path)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value in force, JSON-ready, in a form that can be read back as a config.
+
+        Relative paths stay as they were given, except that those of flags become absolute where
+        the config lies in another folder.
+        """
+        base = self.origins.base
+        found = {
+            "strategy": self.strategy,
+            "teacher": self.teacher and self.teacher.written(base),
+            "teachers": [source.written(base) for source in self.teachers],
+            "student": self.student and self.student.written(base),
+            "labels": self.labels and self.labels.written(base),
+            "teacher_hidden": self.teacher_hidden and self.teacher_hidden.written(base),
+            "student_hidden": self.student_hidden and self.student_hidden.written(base),
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+            "device": self.device,
+            "precision": self.precision,
+            "metrics": _words(self.metrics) or "none",
+            "on_bad_rows": self.on_bad_rows,
+            "response": self.response and _response(self.response),
+            "progressive": self.progressive and _progressive(self.progressive, self.origins),
+            "ensemble": self.ensemble and _ensemble(self.ensemble),
+        }
+        return {key: value for key, value in found.items() if value is not None and value != []}
+
+    def sha256(self) -> str:
+        """The hash of `resolved()`: equal for configs that mean the same."""
+        text = json.dumps(self.resolved(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _words(value: str | tuple[Any, ...]) -> str | list[Any]:
+    return value if isinstance(value, str) else list(value)
+
+
+def _response(response: Response) -> dict[str, Any]:
+    loss = response.soft_loss
+    return {
+        "soft_loss": {"name": loss.name, **loss.parameters},
+        "soft_label_weight": response.soft_weight,
+        "hard_label_weight": response.hard_weight,
+    }
+
+
+def _progressive(progressive: Progressive, origins: Origins) -> dict[str, Any]:
+    return {
+        "layer_mapping": [list(pair) for pair in progressive.layer_mapping],
+        "loss": progressive.loss,
+        "hidden_weight": progressive.hidden_weight,
+        "response_weight": progressive.response_weight,
+        "layer_weights": _words(progressive.layer_weights),
+        "projection": _projection(progressive.projection, origins),
+    }
+
+
+def _projection(projection: Projection, origins: Origins) -> Any:
+    match projection:
+        case XavierUniform(seed):
+            return {"init": "xavier_uniform", "seed": seed}
+        case LeastSquares(ridge):
+            return {"init": "least_squares", "ridge": ridge}
+        case FromFile(source):
+            written = source.written(origins.base)
+            return written if isinstance(written, dict) else {"path": written}
+    return "none"
+
+
+def _ensemble(ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "combine": ensemble.combine,
+        "weights": _words(ensemble.weights),
+        "temperature": ensemble.temperature,
+        "alpha": ensemble.soft_weight,
+    }

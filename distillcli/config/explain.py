@@ -1,0 +1,111 @@
+"""Data -> models, and what pydantic finds wrong said in this tool's words."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from distillcli.config.config import Catalogue
+from distillcli.config.models import (
+    EnsembleSection,
+    LongSource,
+    ProgressiveSection,
+    ProjectionSection,
+    ResponseSection,
+    WrittenConfig,
+)
+from distillcli.config.settings import Problems
+from distillcli.config.text import dotted, nearest, shown
+from distillcli.config.tree import Path
+
+SECTIONS: dict[Path, type[BaseModel]] = {
+    (): WrittenConfig,
+    ("response",): ResponseSection,
+    ("progressive",): ProgressiveSection,
+    ("progressive", "projection"): ProjectionSection,
+    ("ensemble",): EnsembleSection,
+}
+_EXAMPLES = {
+    "soft_loss": "write soft_loss: {name: kl, temperature: 4.0}",
+    "layer_mapping": "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]",
+    "teachers": "write a list, like [a.npy, b.npy]",
+}
+_EXPECTED = {
+    "list_type": "a list",
+    "model_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+}
+
+
+def read(data: Mapping[str, Any], problems: Problems, catalogue: Catalogue) -> WrittenConfig:
+    """The config as written; keys with mistakes are noted and left out.
+
+    What is left is always a model, so that the checks of what goes with what can go on.
+    """
+    rest = copy.deepcopy(dict(data))
+    while True:
+        try:
+            return WrittenConfig.model_validate(rest)
+        except ValidationError as error:
+            for one in error.errors(include_url=False):
+                path = _path(one["loc"])
+                problems.add(path, *_explain(dict(one), path, data, catalogue))
+                _drop(rest, path)
+
+
+def unknown(path: Path, data: Mapping[str, Any], catalogue: Catalogue) -> tuple[str, str]:
+    """What is wrong with a key that no section has, and what was probably meant."""
+    name, section = str(path[-1]), path[:-1]
+    known = list(SECTIONS.get(section, LongSource).model_fields)
+    homes = [home for home in _homes(name, catalogue) if home != section]
+    homes.sort(key=lambda home: home[0] != data.get("strategy"))
+    close = nearest(name, known)
+    if homes and homes[0] == ():
+        return "unknown key", f"{name} stands at the top level, without indentation"
+    if homes:
+        return "unknown key", f"{name} belongs under {dotted(homes[0])}"
+    if close:
+        return "unknown key", f"did you mean {close}?"
+    return "unknown key", f"the keys here are {', '.join(known)}"
+
+
+def _homes(name: str, catalogue: Catalogue) -> Iterable[Path]:
+    """The sections that have a key of this name."""
+    found = [section for section, model in SECTIONS.items() if name in model.model_fields]
+    losses = catalogue.logit_losses.values()
+    if any(name == parameter.name for loss in losses for parameter in loss.parameters):
+        found.append(("response", "soft_loss"))
+    return found
+
+
+def _path(location: Iterable[str | int]) -> Path:
+    """The key in the data: without the tags of unions."""
+    return tuple(key for key in location if not str(key).startswith("<"))
+
+
+def _explain(
+    error: Mapping[str, Any], path: Path, data: Mapping[str, Any], catalogue: Catalogue
+) -> tuple[str, str | None]:
+    kind, context = error["type"], error.get("ctx", {})
+    key = next((key for key in reversed(path) if isinstance(key, str)), "")
+    if kind == "refused":
+        return context["problem"], context["hint"]
+    if kind == "extra_forbidden":
+        return unknown(path, data, catalogue)
+    if kind == "missing":
+        return "is missing", None
+    if kind == "too_short":
+        return "must not be empty", _EXAMPLES.get(key)
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}, not {shown(error['input'])}", _EXAMPLES.get(key)
+    return str(error["msg"]), None
+
+
+def _drop(data: dict[str, Any], path: Path) -> None:
+    """Take out the key of a section, or the whole top-level key, that holds the mistake."""
+    section = data.get(str(path[0]))
+    if len(path) > 1 and (path[0],) in SECTIONS and isinstance(section, dict):
+        section.pop(str(path[1]), None)
+    else:
+        data.pop(str(path[0]), None)

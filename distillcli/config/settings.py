@@ -1,0 +1,172 @@
+"""Settings that are laid over a config (flags, variables), and where every key comes from."""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from distillcli.config.text import dotted, escaped, shown
+from distillcli.config.tree import Key, Mark, Path, parse
+from distillcli.errors import ConfigError, ConfigErrors, UsageError
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+_LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value laid over the config.
+
+    Args:
+        where: what messages call it: `--set response.alpha=0.5`, `--threads`, `DISTILL_DEVICE`.
+        key: the dotted key; a number addresses an item of a list.
+        value: plain data; None takes the key out.
+    """
+
+    where: str
+    key: str
+    value: Any
+
+    @property
+    def path(self) -> Path:
+        """The key in parts."""
+        return tuple(int(part) if part.isdecimal() else part for part in self.key.split("."))
+
+
+def parse_set(text: str, *, where: str = "--set") -> Setting:
+    """`a.b=1` as a setting; the value is YAML.
+
+    Raises: UsageError: not of the form key=value, or the value is not YAML.
+    """
+    name = f"{where} {_short(text)}"
+    key, sign, value = text.partition("=")
+    example = "write key=value, for example response.alpha=0.5"
+    if not sign:
+        raise UsageError(name, "has no =", example)
+    if not _KEY.fullmatch(key.strip()):
+        raise UsageError(name, f"{shown(key)} is not a key", example)
+    return Setting(name, key.strip(), parse_value(value, where=name))
+
+
+def parse_value(text: str, *, where: str) -> Any:
+    """The value of a flag or a variable, read as YAML.
+
+    Raises: UsageError: it is not plain YAML.
+    """
+    try:
+        return parse(text, "").data
+    except ConfigError as error:
+        problem = error.problem.removeprefix("not valid YAML: ")
+        raise UsageError(where, f"the value is not plain YAML: {problem}", error.hint) from None
+
+
+@dataclass
+class Origins:
+    """Where each key comes from: a place in the file, or a setting that was laid over it.
+
+    Args:
+        label: the file, or what the data are called in messages.
+        base: the folder that relative paths of the file start from.
+        marks: line and column of each key of the file; empty where there is no text.
+        settings: the settings, weakest first.
+    """
+
+    label: str
+    base: FilePath
+    marks: Mapping[Path, Mark] = field(default_factory=dict)
+    settings: Sequence[Setting] = ()
+
+    def setting(self, path: Path) -> Setting | None:
+        """The setting that the value at this path comes from, if one was laid over it."""
+        over = [one for one in self.settings if path[: len(one.path)] == one.path]
+        return over[-1] if over else None
+
+    def where(self, path: Path) -> str:
+        """`file:line:column: key` or the setting's name."""
+        if one := self.setting(path):
+            return one.where if one.path == path else f"{one.where}: {dotted(path)}"
+        place = f"{self.label}:{':'.join(map(str, self._mark(path)))}" if self.marks else self.label
+        return f"{place}: {dotted(path)}" if path else place
+
+    def base_of(self, path: Path) -> FilePath:
+        """The folder that a relative path at this key starts from."""
+        return FilePath.cwd() if self.setting(path) else self.base
+
+    def order(self, path: Path) -> tuple[int, ...]:
+        """Sorts the places of the file by line, then the settings as given."""
+        one = self.setting(path)
+        return (1, self.settings.index(one)) if one else (0, *self._mark(path))
+
+    def _mark(self, path: Path) -> Mark:
+        while path and path not in self.marks:
+            path = path[:-1]
+        return self.marks.get(path, (1, 1))
+
+
+class Problems:
+    """Collects the mistakes of one config, so that all of them are told at once."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+        self._found: list[tuple[Path, ConfigError]] = []
+
+    def add(self, path: Path, problem: str, hint: str | None = None) -> None:
+        """Note a mistake at a key; a second one at the same key adds nothing."""
+        if all(path != known for known, _ in self._found):
+            error = ConfigError(self._origins.where(path), problem, hint)
+            self._found.append((path, error))
+
+    def touch(self, path: Path) -> bool:
+        """Whether a mistake is known at this key or below it."""
+        return any(known[: len(path)] == path for known, _ in self._found)
+
+    def check(self) -> None:
+        """Raise what was found, if anything was, in the order of the lines."""
+        if self._found:
+            found = sorted(self._found, key=lambda item: self._origins.order(item[0]))
+            raise ConfigErrors([error for _, error in found])
+
+
+def overlay(data: Mapping[str, Any], origins: Origins, problems: Problems) -> dict[str, Any]:
+    """The data with the settings laid over them; the data given stay as they are."""
+    result: dict[str, Any] = copy.deepcopy(dict(data))
+    for setting in origins.settings:
+        _lay(result, setting, problems)
+    return result
+
+
+def _lay(data: dict[str, Any], setting: Setting, problems: Problems) -> None:
+    node: Any = data
+    path = setting.path
+    for depth, key in enumerate(path):
+        if not _takes(node, key):
+            name = dotted(path[:depth])
+            what = f"{name} is {_described(node)}"
+            problems.add(path, f"cannot be set: {what}", f"set {name} as a whole")
+            return
+        if depth == len(path) - 1:
+            node[key] = copy.deepcopy(setting.value)
+        elif isinstance(node, dict) and node.get(str(key)) is None:
+            node[key] = {}
+        node = node[key]
+
+
+def _takes(node: Any, key: Key) -> bool:
+    if _listed(node):
+        return isinstance(key, int) and key < len(node)
+    return isinstance(node, dict) and isinstance(key, str)
+
+
+def _described(node: Any) -> str:
+    return f"a list of {len(node)}" if _listed(node) and node else shown(node)
+
+
+def _listed(node: Any) -> bool:
+    return isinstance(node, list)
+
+
+def _short(text: str) -> str:
+    text = escaped(text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

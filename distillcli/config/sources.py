@@ -1,0 +1,184 @@
+"""How a source is written, and what it means: files, a dataset in them, and how to read both.
+
+`path`, `path::dataset`, a glob, a list of those, or {path, dataset, dtype, kind, temperature}.
+The first `::` ends the path: datasets may hold one, and a path that does is written as a glob
+(`a:[:]b.npy`).
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from distillcli.config.models import LongSource
+from distillcli.config.settings import Origins, Problems
+from distillcli.config.tree import Path
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a source, or one glob.
+
+    Args:
+        pattern: the path or glob as given.
+        path: the same, absolute.
+        base: the folder that `pattern` is relative to.
+        dataset: the name after `::`, if there is one.
+        dtype: the true element type, where the file cannot say it.
+    """
+
+    pattern: str = field(compare=False)
+    path: FilePath
+    base: FilePath = field(compare=False)
+    dataset: str | None = None
+    dtype: str | None = None
+
+    @property
+    def glob(self) -> str | None:
+        """The absolute glob, safe where the base folder holds `*?[`; None for a plain path."""
+        if not glob.has_magic(self.pattern):
+            return None
+        pattern = os.path.expanduser(self.pattern)
+        if os.path.isabs(pattern):
+            return pattern
+        return os.path.join(glob.escape(str(self.base)), pattern)
+
+    @property
+    def given(self) -> str:
+        """`path::dataset`, as given."""
+        return f"{self.pattern}::{self.dataset}" if self.dataset else self.pattern
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one input, joined along their first axis.
+
+    Args:
+        parts: at least one.
+        kind: what the numbers are: logits, probabilities or log_probabilities.
+        temperature: at which stored probabilities were taken.
+        where: `file:line:column: key` of the source, or the flag.
+    """
+
+    parts: tuple[Part, ...]
+    kind: str = "logits"
+    temperature: float = 1.0
+    where: str = field(default="", compare=False)
+
+    @property
+    def given(self) -> str:
+        """The source on one line, for messages."""
+        first = self.parts[0].given
+        return first if len(self.parts) == 1 else f"{first} and {len(self.parts) - 1} more"
+
+    def written(self, base: FilePath) -> Any:
+        """The source as a config in the folder `base` would hold it."""
+        parts = [_written(part, self, base) for part in self.parts]
+        return parts[0] if len(parts) == 1 else parts
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Hidden states: one source that holds all layers (`single`), or one source per layer."""
+
+    sources: tuple[Source, ...]
+    single: bool
+
+    def written(self, base: FilePath) -> Any:
+        """The layers as a config in the folder `base` would hold them."""
+        if self.single:
+            return self.sources[0].written(base)
+        return [source.written(base) for source in self.sources]
+
+
+@dataclass(frozen=True)
+class SourceReader:
+    """Makes sources of what the config says, and notes what is wrong with it."""
+
+    origins: Origins
+    problems: Problems
+
+    def source(self, written: Any, path: Path, *, scores: bool = True) -> Source:
+        """One source; `scores` where kind and temperature mean something."""
+        items = _items(written, path)
+        parts = tuple(self._part(item, place) for item, place in items)
+        kinds = [self._reading(item, place, scores) for item, place in items]
+        for (_, place), kind in zip(items, kinds, strict=True):
+            if kind != kinds[0]:
+                first = _reading_text(*kinds[0])
+                problem = f"holds {_reading_text(*kind)} while the first part holds {first}"
+                self.problems.add(place, problem, "the parts of one source must be of one kind")
+        return Source(parts, *kinds[0], where=self.origins.where(path))
+
+    def layers(self, written: Any, path: Path) -> Layers:
+        """Hidden states."""
+        if not isinstance(written, list):
+            return Layers((self.source(written, path, scores=False),), single=True)
+        items = [
+            self.source(item, (*path, index), scores=False) for index, item in enumerate(written)
+        ]
+        return Layers(tuple(items), single=False)
+
+    def _part(self, item: str | LongSource, path: Path) -> Part:
+        long = item if isinstance(item, LongSource) else LongSource(path=item)
+        pattern, sign, dataset = long.path.partition("::")
+        name = (dataset if sign else None) or long.dataset
+        self._check(long, path if isinstance(item, str) else (*path, "path"))
+        base = self.origins.base_of(path)
+        return Part(
+            pattern=pattern,
+            path=FilePath(os.path.join(base, os.path.expanduser(pattern))),
+            base=base,
+            dataset=name,
+            dtype=long.dtype,
+        )
+
+    def _check(self, long: LongSource, path: Path) -> None:
+        pattern, sign, dataset = long.path.partition("::")
+        if "://" in pattern:
+            self.problems.add(path, "is a URL", "only local files are read: download it first")
+        elif not pattern.strip():
+            self.problems.add(path, "has no path before ::", "write path::dataset")
+        elif sign and not dataset.strip():
+            self.problems.add(path, "has no dataset after ::", "write path::dataset, or path alone")
+        elif sign and long.dataset:
+            problem = f"names dataset {dataset} after ::, and the key dataset names {long.dataset}"
+            self.problems.add(path, problem, "name the dataset once")
+
+    def _reading(self, item: str | LongSource, path: Path, scores: bool) -> tuple[str, float]:
+        if isinstance(item, str):
+            return "logits", 1.0
+        if not scores:
+            for key in ("kind", "temperature"):
+                if getattr(item, key) is not None:
+                    self.problems.add((*path, key), "is for class scores only", "leave it out")
+        kind = item.kind or "logits"
+        if scores and kind == "logits" and item.temperature not in (None, 1.0):
+            hint = "set kind to probabilities or log_probabilities, or leave temperature out"
+            problem = "says at which temperature probabilities were taken, and kind is logits"
+            self.problems.add((*path, "temperature"), problem, hint)
+        return kind, item.temperature or 1.0
+
+
+def _items(written: Any, path: Path) -> Sequence[tuple[str | LongSource, Path]]:
+    if isinstance(written, list):
+        return [(item, (*path, index)) for index, item in enumerate(written)]
+    return [(written, path)]
+
+
+def _reading_text(kind: str, temperature: float) -> str:
+    return kind if temperature == 1.0 else f"{kind} at temperature {temperature:g}"
+
+
+def _written(part: Part, source: Source, base: FilePath) -> Any:
+    pattern = part.pattern if part.base == base else str(part.glob or part.path)
+    long = {
+        "dtype": part.dtype,
+        "kind": source.kind if source.kind != "logits" else None,
+        "temperature": source.temperature if source.temperature != 1.0 else None,
+    }
+    keys = {key: value for key, value in long.items() if value is not None}
+    path = f"{pattern}::{part.dataset}" if part.dataset else pattern
+    return {"path": path, **keys} if keys else path
