@@ -1,0 +1,252 @@
+"""The few stable primitives: class scores, what is derived from them, and their divergence.
+
+Everything is written over the array API standard, with no branch on an array's values. Class scores
+are float32 or float64; every number that belongs to a row is float64.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal
+
+from distillcli.backend import Array, namespace
+from distillcli.errors import MismatchError
+
+Kind = Literal["logits", "probabilities", "log_probabilities"]
+
+# A masked class (score -inf) takes this score in differences, so that no inf - inf arises. A
+# difference beyond INFINITE_GAP can only come from a mask.
+MASKED_SCORE = -1e300
+INFINITE_GAP = 1e290
+# Below this gap q = p * exp(-gap) could overflow; what p has to add there is below exp(-50) of q.
+LOWEST_GAP = -50.0
+
+
+def widen(x: Array) -> Array:
+    """The array as float64; itself if it is."""
+    xp = namespace(x)
+    return xp.astype(x, xp.float64, copy=False)
+
+
+def row_sum(x: Array) -> Array:
+    """Sum over the last axis, added up in float64."""
+    xp = namespace(x)
+    return xp.sum(x, axis=-1, dtype=xp.float64)
+
+
+def at(x: Array, index: Array) -> Array:
+    """x[row, index[row]] for every row: [rows]."""
+    xp = namespace(x)
+    return xp.take_along_axis(x, index[:, None], axis=-1)[:, 0]
+
+
+def finite_rows(x: Array) -> Array:
+    """Which rows of [rows, n] hold finite numbers only: bool [rows]."""
+    xp = namespace(x)
+    return xp.isfinite(xp.max(x, axis=-1)) & xp.isfinite(xp.min(x, axis=-1))
+
+
+def check_same_shape(**arrays: Array) -> None:
+    """Raise MismatchError, with names and shapes, unless all arrays are [rows, n] of one shape."""
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    shown = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    if any(len(shape) != 2 for shape in shapes.values()):
+        raise MismatchError(shown, "two dimensions are needed", "reshape(1, -1) makes one row")
+    if len(set(shapes.values())) > 1:
+        raise MismatchError(shown, "the shapes differ", "both must come from the same rows")
+
+
+class Softened:
+    """Rows of class scores divided by a temperature, as numerators and sums of their softmax.
+
+    Attributes:
+        exps: exp((score - the row's maximum) / temperature), [rows, classes].
+        total: sum of exps over the classes, float64 [rows].
+        log_total: its logarithm.
+    """
+
+    def __init__(self, shifted: Array, temperature: float) -> None:
+        xp = namespace(shifted)
+        self.exps = xp.exp(shifted * (1.0 / temperature))
+        self.total = row_sum(self.exps)
+        self.log_total = xp.log(self.total)
+
+    @property
+    def probabilities(self) -> Array:
+        """The softmax, [rows, classes], in the type of the scores."""
+        return scale_rows(self.exps, 1.0 / self.total)
+
+
+def scale_rows(x: Array, factor: Array) -> Array:
+    """x * factor[:, None], in the type of x."""
+    xp = namespace(x)
+    return x * xp.astype(factor, x.dtype, copy=False)[:, None]
+
+
+class Logits:
+    """Class scores of some rows, with what was derived from them kept for the next who asks.
+
+    Args:
+        values: [rows, classes], float32 or float64 (other types are widened to float64). -inf masks
+            a class.
+        kind: what the values are.
+        temperature: at which stored (log-)probabilities were taken; no meaning for logits.
+
+    Everything is computed when first asked for and lives as long as the object, so make one per
+    tile of rows. Not for use from several threads.
+    """
+
+    def __init__(self, values: Array, kind: Kind = "logits", temperature: float = 1.0) -> None:
+        xp = namespace(values)
+        if len(values.shape) != 2:
+            where, problem = f"array of shape {list(values.shape)}", "[rows, classes] is needed"
+            raise MismatchError(where, problem, "reshape(1, -1) makes one row")
+        self.raw = values if values.dtype in (xp.float32, xp.float64) else widen(values)
+        self.kind: Kind = kind
+        self.temperature = temperature
+        self._softened: dict[float, Softened] = {}
+        self._divergence: dict[float, tuple[Logits, Array]] = {}
+
+    @cached_property
+    def scores(self) -> Array:
+        """Log-space scores: softmax(scores / T) is the distribution at T; -inf masks a class."""
+        if self.kind == "logits":
+            return self.raw
+        log_p = _log(self.raw) if self.kind == "probabilities" else self.raw
+        return log_p if self.temperature == 1.0 else log_p * self.temperature
+
+    @cached_property
+    def max(self) -> Array:
+        """The highest score of each row, [rows]; NaN where the row holds one."""
+        return namespace(self.scores).max(self.scores, axis=-1)
+
+    @cached_property
+    def bad(self) -> Array:
+        """Rows that are no scores: a NaN, a +inf, or nothing but -inf. bool [rows]."""
+        return ~namespace(self.max).isfinite(self.max)
+
+    @cached_property
+    def finite(self) -> Array:
+        """Rows without any NaN, infinity or masked class. bool [rows]."""
+        return finite_rows(self.scores)
+
+    @cached_property
+    def top(self) -> Array:
+        """The class with the highest score, the lowest index among equals: int64 [rows]."""
+        return namespace(self.scores).argmax(self.scores, axis=-1)
+
+    @property
+    def shifted(self) -> Array:
+        """Scores minus the row's maximum: <= 0."""
+        return self.scores - self.max[:, None]
+
+    def softened(self, temperature: float = 1.0) -> Softened:
+        """The distribution at a temperature, remembered for each temperature."""
+        if temperature not in self._softened:
+            self._softened[temperature] = Softened(self.shifted, temperature)
+        return self._softened[temperature]
+
+    def log_softmax(self, temperature: float = 1.0) -> Array:
+        """log softmax(scores / temperature), [rows, classes], in the type of the scores."""
+        xp = namespace(self.raw)
+        log_total = xp.astype(self.softened(temperature).log_total, self.raw.dtype, copy=False)
+        return self.shifted * (1.0 / temperature) - log_total[:, None]
+
+    def nll(self, labels: Array) -> Array:
+        """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class."""
+        xp = namespace(self.raw)
+        known = (labels >= 0) & (labels < self.raw.shape[1])
+        chosen = widen(at(self.scores, xp.where(known, labels, xp.zeros_like(labels))))
+        value = self.softened(1.0).log_total - (chosen - widen(self.max))
+        return xp.where(known, value, xp.asarray(math.nan, dtype=xp.float64))
+
+    def divergence(self, other: "Logits", temperature: float) -> Array:
+        """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows].
+
+        The last `other` is remembered for each temperature, so that a loss and a metric share it.
+        """
+        known = self._divergence.get(temperature)
+        if known is None or known[0] is not other:
+            known = (other, _kl(self, other, temperature))
+            self._divergence[temperature] = known
+        return known[1]
+
+
+def as_logits(x: "Logits | Array") -> Logits:
+    """Logits as they are; an array [rows, classes] as logits."""
+    return x if isinstance(x, Logits) else Logits(x)
+
+
+def _log(p: Array) -> Array:
+    """log p without warnings: -inf at 0, NaN for what is negative or NaN."""
+    xp = namespace(p)
+    positive = p > 0
+    other = xp.where(p == 0, xp.full_like(p, -math.inf), xp.full_like(p, math.nan))
+    return xp.where(positive, xp.log(xp.where(positive, p, xp.ones_like(p))), other)
+
+
+def _kl(p: Logits, q: Logits, temperature: float) -> Array:
+    gap = log_ratio(p, q, temperature)
+    infinite = namespace(gap).max(gap, axis=-1) > INFINITE_GAP
+    rows = weighted_by_p(p, q, temperature, gap, kl_term, tail=1.0)
+    return namespace(rows).where(infinite, namespace(rows).full_like(rows, math.inf), rows)
+
+
+def kl_term(gap: Array) -> Array:
+    """exp(-d) - 1 + d, which p weighs to KL(p || q) when d = log(p / q): >= 0."""
+    return namespace(gap).expm1(-gap) + gap
+
+
+def jsd_term(gap: Array, beta: float) -> Array:
+    """What p weighs to beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q.
+
+    With x = q/p - 1 and w = 1 - beta, m/p is 1 + w x.
+    """
+    xp = namespace(gap)
+    x = xp.expm1(-gap)
+    mixed = x * (1.0 - beta)
+    return -(1.0 + mixed) * xp.log1p(mixed) - (1.0 - beta) * (1.0 + x) * gap
+
+
+def log_ratio(p: Logits, q: Logits, temperature: float) -> Array:
+    """log(P / Q) of the distributions at a temperature: float64 [rows, classes], always finite.
+
+    Scores are subtracted in float64, where a difference of two float32 is all but exact, and only
+    then the row's constant is taken off. A difference of two rounded log-softmaxes would be noise
+    where the distributions are close. An error of the constant counts by its square only: the terms
+    that are built on the ratio are least at zero on average. A class masked in q alone is above
+    INFINITE_GAP, one masked in p alone below its negative, one masked in both has any value.
+    """
+    soft_p, soft_q = p.softened(temperature), q.softened(temperature)
+    constant = (widen(p.max) - widen(q.max)) / temperature + soft_p.log_total - soft_q.log_total
+    gap = _unmasked(p.scores) - _unmasked(q.scores)
+    gap *= 1.0 / temperature
+    gap -= constant[:, None]
+    return gap
+
+
+def _unmasked(scores: Array) -> Array:
+    return namespace(scores).clip(widen(scores), MASKED_SCORE, None)
+
+
+def weighted_by_p(
+    p: Logits,
+    q: Logits,
+    temperature: float,
+    gap: Array,
+    term: Callable[[Array], Array],
+    tail: float,
+) -> Array:
+    """Sum over the classes of P * term(log P/Q), which must be >= 0: float64 [rows].
+
+    `term` times P tends to `tail` * Q where P is far below Q; from LOWEST_GAP on that is added for
+    the part of Q that P * exp(-gap) does not reach. It is also right where P underflows to 0.
+    """
+    xp = namespace(gap)
+    soft_p, soft_q = p.softened(temperature), q.softened(temperature)
+    terms = term(xp.clip(gap, LOWEST_GAP, None))
+    terms *= soft_p.exps
+    near = xp.sum(terms, axis=-1) / soft_p.total
+    reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
+    beyond = row_sum(xp.clip(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0, None))
+    return xp.clip(near + tail * beyond, 0.0, None)

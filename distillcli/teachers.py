@@ -1,0 +1,75 @@
+"""Several teachers blended into one target."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from distillcli.backend import Array, namespace
+from distillcli.errors import ConfigError
+from distillcli.numerics import Logits, check_same_shape
+
+Combine = Literal["logits", "probabilities", "log_probabilities"]
+
+
+def blend(
+    logits: Sequence[Logits],
+    *,
+    weights: Sequence[float],
+    combine: Combine = "logits",
+    temperature: float = 1.0,
+) -> Logits:
+    """One teacher made of several; its softmax at the temperature is the blended distribution.
+
+    Args:
+        logits: one for each teacher, all [rows, classes].
+        weights: one for each teacher, >= 0; divided by their sum. A teacher of weight 0 takes no
+            part: what it masks is not masked in the blend.
+        combine: `logits`: the weighted mean of the logits, where the temperature plays no part.
+            `probabilities`: T * log of the weighted mean of softmax(logits / T).
+            `log_probabilities`: T * log-softmax of the weighted mean of the log-softmax at T.
+        temperature: T, > 0.
+
+    Raises:
+        MismatchError: the shapes differ.
+        ConfigError: the weights do not fit the teachers, or their sum is not positive.
+    """
+    check_same_shape(**{f"teacher {i}": one.raw for i, one in enumerate(logits)})
+    shares = _shares(logits, weights)
+    if combine == "logits":
+        return Logits(_weighted_sum([(one.scores, share) for one, share in shares]))
+    logs = [(one.log_softmax(temperature), share) for one, share in shares]
+    if combine == "probabilities":
+        return Logits(_log_of_mean(logs) * temperature)
+    return Logits(Logits(_weighted_sum(logs)).log_softmax() * temperature)
+
+
+def _shares(logits: Sequence[Logits], weights: Sequence[float]) -> list[tuple[Logits, float]]:
+    total = math.fsum(weights)
+    if len(weights) != len(logits) or min(weights) < 0 or not 0 < total < math.inf:
+        problem = f"{list(weights)} for {len(logits)} teachers"
+        raise ConfigError("weights", problem, "give each a weight >= 0, and one of them more")
+    pairs = zip(logits, weights, strict=True)
+    return [(one, weight / total) for one, weight in pairs if weight > 0]
+
+
+def _weighted_sum(parts: Sequence[tuple[Array, float]]) -> Array:
+    (first, share), *others = parts
+    total = first * share
+    for part, share in others:
+        total += part * share
+    return total
+
+
+def _log_of_mean(logs: Sequence[tuple[Array, float]]) -> Array:
+    """log sum share * exp(log), around the largest of them so that no class underflows."""
+    weighted = [log + math.log(share) for log, share in logs]
+    xp = namespace(weighted[0])
+    largest = weighted[0]
+    for part in weighted[1:]:
+        largest = xp.maximum(largest, part)
+    # A class that all mask is -inf in every part: it must not meet its own -inf in a subtraction.
+    centre = xp.clip(largest, -1e30, None)
+    total = xp.exp(weighted[0] - centre)
+    for part in weighted[1:]:
+        total += xp.exp(part - centre)
+    return largest + xp.log(xp.clip(total, 1.0, None))
