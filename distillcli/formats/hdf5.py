@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from distillcli.errors import DistillError, FormatError, MissingError
+from distillcli.formats.chunks import ChunkedArray, ChunkTable
 from distillcli.formats.elements import Array, Element, element_of
 from distillcli.formats.files import InputFile
 from distillcli.formats.paths import natural_key
@@ -28,7 +29,6 @@ LINKS = 10_000
 DEPTH = 64
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
-CACHE_LIMIT = 64 << 20
 
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
@@ -37,6 +37,15 @@ _FILTERS = {
     h5py.h5z.FILTER_LZF: "lzf",
     h5py.h5z.FILTER_SZIP: "szip",
 }
+# Sets of filters that are undone here, where no chunk can unpack to more than it declares.
+_UNPACKED_HERE: tuple[set[str], ...] = (
+    set(),
+    {"gzip"},
+    {"gzip", "shuffle"},
+    {"fletcher32"},
+    {"gzip", "fletcher32"},
+    {"gzip", "shuffle", "fletcher32"},
+)
 _LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)
 
 
@@ -61,11 +70,10 @@ class Hdf5File:
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
-        if not h5py.is_hdf5(os.fsencode(file.path)):
-            raise FormatError(
-                file.where, f"is not an HDF5 file: it begins with {file.read(8, 0)!r}"
-            )
         with _library(file.where):
+            if not h5py.is_hdf5(os.fsencode(file.path)):
+                begin = file.read(8, 0)
+                raise FormatError(file.where, f"is not an HDF5 file: it begins with {begin!r}")
             self._handle = h5py.File(file.path, "r", locking="best-effort")
         self._root = h5py.h5g.open(self._handle.id, b"/")
 
@@ -114,9 +122,16 @@ class Hdf5File:
             _require_values(dataset, where)
             plist = dataset.get_create_plist()
             _check_storage(dataset, plist, element, self._file.size, where)
-            if plist.get_layout() == h5py.h5d.CONTIGUOUS:
+            layout, filters = plist.get_layout(), _filters(plist, where)
+            if layout == h5py.h5d.CONTIGUOUS:
                 return self._contiguous(dataset, element, swapped, where)
-            return ChunkedArray(self._with_cache(dataset, plist, element), element, swapped, where)
+            if layout == h5py.h5d.CHUNKED and set(filters) in _UNPACKED_HERE:
+                table = _chunk_table(
+                    dataset, plist.get_chunk(), filters, element, self._file, where
+                )
+                shape = tuple(dataset.shape)
+                return ChunkedArray(self._file, shape, table, element, swapped, where)
+            return LibraryArray(dataset, element, swapped, where)
 
     def _contiguous(
         self, dataset: Any, element: Element, swapped: bool, where: str
@@ -130,17 +145,6 @@ class Hdf5File:
             raise FormatError(where, f"is cut short: the last {missing:,} bytes are not there")
         strides = contiguous_strides(shape, element.itemsize)
         return StridedArray(self._file, offset, shape, strides, element, swapped)
-
-    def _with_cache(self, dataset: Any, plist: Any, element: Element) -> Any:
-        """The dataset with room for one band of chunks, so that none is unpacked twice."""
-        if plist.get_layout() != h5py.h5d.CHUNKED:
-            return dataset
-        chunk = plist.get_chunk()
-        band = prod(-(-n // c) for n, c in zip(dataset.shape[1:], chunk[1:], strict=True))
-        size = min(CACHE_LIMIT, 2 * band * prod(chunk) * element.itemsize)
-        access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-        access.set_chunk_cache(100_003, max(size, 1 << 20), 1.0)
-        return h5py.h5d.open(self._handle.id, h5py.h5i.get_name(dataset), access)
 
     def members(self, name: str) -> list[str] | None:
         """The full names of what a group holds, in natural order; None for a dataset.
@@ -268,19 +272,25 @@ def _check_storage(dataset: Any, plist: Any, element: Element, size: int, where:
         problem = f"declares {declared:,} bytes, of which {stored:,} are stored"
         raise FormatError(where, f"{problem}: more than any real data would")
     if layout == h5py.h5d.CHUNKED and declared:
-        _check_filters(plist, where)
         _check_chunks(dataset, plist.get_chunk(), element, where)
 
 
-def _check_filters(plist: Any, where: str) -> None:
+def _filters(plist: Any, where: str) -> tuple[str, ...]:
+    """The names of the filters that the chunks pass through, in order of packing.
+
+    Raises:
+        FormatError: one is not known, or stands twice.
+    """
     numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
     for number in numbers:
-        name = _FILTERS.get(number)
-        if name is None or not h5py.h5z.filter_avail(number):
-            problem = f"is packed with filter {name or number}, which is not there"
-            raise FormatError(where, problem, "pack it with gzip: h5repack -f GZIP=4")
+        if number not in _FILTERS or not h5py.h5z.filter_avail(number):
+            problem = (
+                f"is packed with HDF5 filter {_FILTERS.get(number, number)}, which cannot be read"
+            )
+            raise FormatError(where, problem, "pack it with gzip instead: h5repack -f GZIP=4")
         if numbers.count(number) > 1:
-            raise FormatError(where, f"passes twice through filter {name}")
+            raise FormatError(where, f"is packed twice with filter {_FILTERS[number]}")
+    return tuple(_FILTERS[number] for number in numbers)
 
 
 def _check_chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where: str) -> None:
@@ -288,15 +298,51 @@ def _check_chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where:
     if size > CHUNK_LIMIT:
         problem = f"has chunks of {size >> 20:,} MiB; at most {CHUNK_LIMIT >> 20} are accepted"
         raise FormatError(where, problem, "write it in smaller chunks: h5repack -l CHUNK=...")
-    expected = prod(-(-n // c) for n, c in zip(dataset.shape, chunk, strict=True))
+    expected = prod(_grid(dataset.shape, chunk))
     present = dataset.get_num_chunks()
     if present < expected:
         problem = f"lacks {expected - present:,} of its {expected:,} chunks"
         raise FormatError(where, problem, "its writer may have been stopped; write it again")
 
 
-class ChunkedArray:
-    """A dataset that the library unpacks: chunked, or compact in its header."""
+def _grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+
+
+def _chunk_table(
+    dataset: Any,
+    chunk: tuple[int, ...],
+    filters: tuple[str, ...],
+    element: Element,
+    file: InputFile,
+    where: str,
+) -> ChunkTable:
+    """Where every chunk lies, checked against the file's size and the size of a chunk."""
+    grid = _grid(dataset.shape, chunk)
+    offsets, sizes = np.full(grid, -1, np.int64), np.zeros(grid, np.int64)
+    skipped = np.zeros(grid, np.uint32)
+    full = prod(chunk) * element.itemsize
+
+    def take(info: Any) -> None:
+        cell = tuple(at // n for at, n in zip(info.chunk_offset, chunk, strict=True))
+        if any(index >= count for index, count in zip(cell, grid, strict=True)):
+            return  # beyond the shape: the dataset was made smaller
+        if not 0 <= info.byte_offset <= file.size - info.size:
+            raise FormatError(where, f"is cut short: chunk {list(cell)} is not in the file")
+        if info.size > full + full // 8 + 4096 or (not filters and info.size != full):
+            problem = f"chunk {list(cell)} takes {info.size:,} bytes for {full:,}"
+            raise FormatError(where, f"is damaged: {problem}")
+        offsets[cell], sizes[cell], skipped[cell] = info.byte_offset, info.size, info.filter_mask
+
+    dataset.chunk_iter(take)
+    missing = int((offsets < 0).sum())
+    if missing:
+        raise FormatError(where, f"lacks {missing:,} of its {offsets.size:,} chunks")
+    return ChunkTable(chunk, filters, offsets, sizes, skipped)
+
+
+class LibraryArray:
+    """A dataset that the library unpacks: with a rare filter, or compact in its header."""
 
     def __init__(
         self,
@@ -310,10 +356,10 @@ class ChunkedArray:
         self.element, self._swapped = element, swapped
         self.shape = tuple(dataset.shape)[len(prefix) :]
 
-    def layer(self, index: int) -> "ChunkedArray":
+    def layer(self, index: int) -> "LibraryArray":
         """The part at one index of the first axis."""
         prefix = (*self._prefix, index)
-        return ChunkedArray(self._dataset, self.element, self._swapped, self._where, prefix)
+        return LibraryArray(self._dataset, self.element, self._swapped, self._where, prefix)
 
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""

@@ -22,6 +22,10 @@ class PartLike(Protocol):
         """The absolute path."""
 
     @property
+    def base(self) -> "str | os.PathLike[str]":
+        """The folder that the pattern is relative to."""
+
+    @property
     def dataset(self) -> str | None:
         """The dataset in the file, if one is named."""
 
@@ -79,31 +83,14 @@ def locate(source: SourceLike, role: str) -> list[Location]:
 
 
 def _expand(part: PartLike, role: str) -> list[Location]:
-    path, given = os.fspath(part.path), str(part.pattern)
+    path, given = os.fspath(part.path), part.pattern
     # A file whose own name holds glob characters is meant literally.
     if not glob.has_magic(given) or os.path.lexists(path):
         return [Location(path, given, part.dataset, part.dtype)]
-    base, shown = _bases(path, given)
-    matches = sorted(_matches(base, path[len(base) :]), key=natural_key)
+    # Only the pattern is expanded: glob characters in the folder of a config mean themselves.
+    base, pattern = os.fspath(part.base), os.path.expanduser(given)
+    matches = sorted(glob.glob(pattern, root_dir=base, recursive=True), key=natural_key)
     if not matches:
         where = f"{role} in {given}" if role else given
         raise MissingError(where, "no file matches this pattern", near_files(path))
-    return [Location(base + m, shown + m, part.dataset, part.dtype) for m in matches]
-
-
-def _matches(base: str, tail: str) -> list[str]:
-    found = glob.glob(glob.escape(base) + tail, recursive=True)
-    return [path[len(base) :] for path in found]
-
-
-def _bases(path: str, given: str) -> tuple[str, str]:
-    """What stands before the pattern, in the absolute path and in the path as given.
-
-    Only the pattern is expanded: glob characters in the folder of a config are plain characters.
-    """
-    ups = re.match(r"(?:\.{1,2}/+)*", given)
-    shown = ups.group() if ups else ""
-    tail = given[len(shown) :]
-    if not os.path.isabs(given) and path.endswith(os.sep + tail):
-        return path[: -len(tail)], shown
-    return "", ""
+    return [Location(os.path.join(base, m), m, part.dataset, part.dtype) for m in matches]
