@@ -50,7 +50,7 @@ class Builder:
 
     def where(self, *path: str) -> str:
         """The place of another key, for messages that name two."""
-        return self.reader.origins.where(path)
+        return self.problems.origins.where(path)
 
 
 def response(build: Builder, written: ResponseSection) -> Response:
@@ -95,7 +95,7 @@ def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ense
         assumed = not build.labels and not build.problems.touch(("ensemble", "alpha"))
         alpha = 1.0 if assumed else ALPHA
     if alpha < 1 and written.alpha is not None:
-        _need_labels(build, ("ensemble", "alpha"), f"alpha is {alpha:g}")
+        _need_labels(build, ("ensemble", "alpha"), f"alpha {alpha:g}")
     weights = _shares(build, written.weights, path, teachers, "teachers")
     temperature = _or(written.temperature, TEMPERATURE)
     return Ensemble(
@@ -217,7 +217,7 @@ def _unknown_parameter(build: Builder, loss: LossSpec, key: str, path: Path) -> 
     names = [parameter.name for parameter in loss.parameters]
     close = nearest(key, ["name", *names])
     hint = f"did you mean {close}?" if close and close != key else None
-    origins = build.reader.origins
+    origins = build.problems.origins
     if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):
         hint = f"{over.where} keeps the other keys of soft_loss: set all of it, "
         hint += f"like {dotted(path)}={{name: {loss.name}}}"
@@ -243,7 +243,7 @@ def _label_weights(build: Builder, written: ResponseSection) -> tuple[float, flo
         build.problems.add((*path, given[0]), "both label weights are 0", "one must be above 0")
     if hard > 0:
         key = "hard_label_weight" if "hard_label_weight" in given else given[0]
-        _need_labels(build, (*path, key), f"{key} is {_plain(getattr(written, key))}")
+        _need_labels(build, (*path, key), f"{key} {_plain(getattr(written, key))}")
     return soft, hard, False
 
 
@@ -275,8 +275,9 @@ def _check_preset_temperature(build: Builder, written: ResponseSection) -> None:
 def _need_labels(build: Builder, path: Path, what: str) -> None:
     if build.labels:
         return
-    hint = "add labels: FILE, or set alpha to 1"
-    build.problems.add(path, f"{what}, which gives hard labels a weight, without labels", hint)
+    instead = {"preset": "take preset: pure_kl", "hard_label_weight": "leave it out"}
+    hint = f"add labels: FILE, or {instead.get(str(path[-1]), 'set alpha to 1')}"
+    build.problems.add(path, f"needs labels, for {what} gives hard labels a weight", hint)
 
 
 def _projection(build: Builder, written: ProjectionSection | str | None) -> Projection:

@@ -49,7 +49,7 @@ def read(data: Mapping[str, Any], problems: Problems, catalogue: Catalogue) -> W
             return WrittenConfig.model_validate(rest)
         except ValidationError as error:
             for one in error.errors(include_url=False):
-                path = _path(one["loc"])
+                path = _path(one["loc"], named=one["type"] == "extra_forbidden")
                 problems.add(path, *_explain(dict(one), path, data, catalogue))
                 _drop(rest, path)
 
@@ -59,7 +59,7 @@ def unknown(path: Path, data: Mapping[str, Any], catalogue: Catalogue) -> tuple[
     name, section = str(path[-1]), path[:-1]
     known = list(SECTIONS.get(section, LongSource).model_fields)
     homes = [home for home in _homes(name, catalogue) if home != section]
-    homes.sort(key=lambda home: home[0] != data.get("strategy"))
+    homes.sort(key=lambda home: home[:1] not in ((), (data.get("strategy"),)))
     close = nearest(name, known)
     if homes and homes[0] == ():
         return "unknown key", f"{name} stands at the top level, without indentation"
@@ -79,9 +79,11 @@ def _homes(name: str, catalogue: Catalogue) -> Iterable[Path]:
     return found
 
 
-def _path(location: Iterable[str | int]) -> Path:
-    """The key in the data: without the tags of unions."""
-    return tuple(key for key in location if not str(key).startswith("<"))
+def _path(location: tuple[str | int, ...], *, named: bool) -> Path:
+    """The key in the data: without the tags of unions. `named`: the user made up the last one."""
+    last = location[-1:] if named else ()
+    inner = location[: len(location) - len(last)]
+    return (*(key for key in inner if not str(key).startswith("<")), *last)
 
 
 def _explain(

@@ -73,12 +73,14 @@ class Whole(_Field):
             return self.word
         if isinstance(value, bool) or not isinstance(value, int):
             raise refusal(f"must be {self}, not {shown(value)}", number_hint(value))
-        if not self.low <= value <= self.high:
+        if value < self.low:
             raise refusal(f"must be {self}, not {shown(value)}")
+        if value > self.high:
+            raise refusal(f"must be at most {self.high}, not {shown(value)}")
         return value
 
     def __str__(self) -> str:
-        number = f"a whole number from {self.low} to {self.high}"
+        number = f"a whole number of at least {self.low}"
         return f"{self.word} or {number}" if self.word else number
 
     def schema(self) -> JsonSchemaValue:

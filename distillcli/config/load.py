@@ -37,6 +37,7 @@ _REQUIRED = {
     "progressive": ("teacher_hidden", "student_hidden"),
     "ensemble": ("teachers", "student"),
 }
+_STARTS = "a config starts with a line like strategy: response, with a space after the colon"
 
 
 def load(
@@ -60,13 +61,16 @@ def load(
     label = escaped(str(path))
     tree = parse(_text(path, label), label)
     if tree.data is None:
-        raise ConfigError(label, "is empty", "a config starts with a line like strategy: response")
+        raise ConfigError(label, "is empty", _STARTS)
     if not isinstance(tree.data, dict):
         place = ":".join(map(str, (label, *tree.marks[()])))
         problem = f"must be a mapping of keys to values, not {shown(tree.data)}"
-        raise ConfigError(place, problem, "a config starts with a line like strategy: response")
+        raise ConfigError(place, problem, _STARTS)
     origins = Origins(label, FilePath(os.path.abspath(path)).parent, tree.marks, settings)
-    return _config(tree.data, origins, catalogue, require_student)
+    problems = Problems(origins)
+    for key, line in tree.twice.items():
+        problems.add(key, f"is given twice, first on line {line}", "keep one of them")
+    return _config(tree.data, problems, catalogue, require_student)
 
 
 def from_data(
@@ -83,7 +87,7 @@ def from_data(
     Raises: ConfigErrors: all mistakes at once.
     """
     origins = Origins(where, FilePath(os.path.abspath(base)), {}, settings)
-    return _config(data, origins, catalogue, require_student)
+    return _config(data, Problems(origins), catalogue, require_student)
 
 
 def _text(path: FilePath, label: str) -> str:
@@ -130,31 +134,37 @@ def _neighbours(path: FilePath) -> str | None:
 
 
 def _config(
-    data: Mapping[str, Any], origins: Origins, catalogue: Catalogue, require_student: bool
+    data: Mapping[str, Any], problems: Problems, catalogue: Catalogue, require_student: bool
 ) -> Config:
-    problems = Problems(origins)
-    merged = overlay(data, origins, problems)
+    merged = overlay(data, problems)
+    _check_owners(merged, problems)
     written = read(merged, problems, catalogue)
-    _check_roles(written, problems, require_student)
-    config = _assemble(written, origins, problems, catalogue)
+    _check_required(written, problems, require_student)
+    config = _assemble(written, problems, catalogue)
     problems.check()
     return config
 
 
-def _check_roles(written: WrittenConfig, problems: Problems, require_student: bool) -> None:
-    """The strategy is there, its inputs are there, and nothing of another strategy is."""
-    strategy = written.strategy
-    if strategy is None:
+def _check_owners(data: Mapping[str, Any], problems: Problems) -> None:
+    """Nothing that belongs to another strategy is there."""
+    strategy = data.get("strategy")
+    if strategy not in STRATEGIES:
+        return
+    for key, owners in _OWNERS.items():
+        if data.get(key) is not None and strategy not in owners:
+            problem = f"belongs to strategy {' or '.join(owners)}, and the strategy is {strategy}"
+            problems.add((key,), problem, _instead(key, strategy))
+
+
+def _check_required(written: WrittenConfig, problems: Problems, require_student: bool) -> None:
+    """The strategy is there, and its inputs are."""
+    if written.strategy is None:
         if not problems.touch(("strategy",)):
             problems.add(("strategy",), "is missing", f"one of: {', '.join(STRATEGIES)}")
         return
-    for key, owners in _OWNERS.items():
-        if getattr(written, key) is not None and strategy not in owners:
-            problem = f"belongs to strategy {' or '.join(owners)}, and the strategy is {strategy}"
-            problems.add((key,), problem, _instead(key, strategy))
     for key in _required(written, require_student):
         if getattr(written, key) is None and not problems.touch((key,)):
-            problems.add((key,), f"is missing: strategy {strategy} needs it")
+            problems.add((key,), f"is missing: strategy {written.strategy} needs it")
 
 
 def _required(written: WrittenConfig, require_student: bool) -> list[str]:
@@ -174,10 +184,8 @@ def _instead(key: str, strategy: str) -> str:
     return "take it out, or change the strategy"
 
 
-def _assemble(
-    written: WrittenConfig, origins: Origins, problems: Problems, catalogue: Catalogue
-) -> Config:
-    reader = SourceReader(origins, problems)
+def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) -> Config:
+    reader = SourceReader(problems)
     labels = written.labels is not None or problems.touch(("labels",))
     builder = build.Builder(problems, reader, catalogue, labels)
     teachers = written.teachers or ()
@@ -201,7 +209,7 @@ def _assemble(
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),
-        origins=origins,
+        origins=problems.origins,
     )
 
 

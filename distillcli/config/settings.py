@@ -13,6 +13,7 @@ from distillcli.errors import ConfigError, ConfigErrors, UsageError
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _LONGEST = 80
+_MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,13 @@ def parse_value(text: str, *, where: str) -> Any:
     Raises: UsageError: it is not plain YAML.
     """
     try:
-        return parse(text, "").data
+        tree = parse(text, "")
     except ConfigError as error:
         problem = error.problem.removeprefix("not valid YAML: ")
         raise UsageError(where, f"the value is not plain YAML: {problem}", error.hint) from None
+    for path in tree.twice:
+        raise UsageError(where, f"{dotted(path)} is given twice")
+    return tree.data
 
 
 @dataclass
@@ -109,30 +113,32 @@ class Problems:
     """Collects the mistakes of one config, so that all of them are told at once."""
 
     def __init__(self, origins: Origins) -> None:
-        self._origins = origins
-        self._found: list[tuple[Path, ConfigError]] = []
+        self.origins = origins
+        self._found: dict[Path, ConfigError] = {}
 
     def add(self, path: Path, problem: str, hint: str | None = None) -> None:
         """Note a mistake at a key; a second one at the same key adds nothing."""
-        if all(path != known for known, _ in self._found):
-            error = ConfigError(self._origins.where(path), problem, hint)
-            self._found.append((path, error))
+        if path not in self._found:
+            self._found[path] = ConfigError(self.origins.where(path), problem, hint)
 
     def touch(self, path: Path) -> bool:
         """Whether a mistake is known at this key or below it."""
-        return any(known[: len(path)] == path for known, _ in self._found)
+        return any(known[: len(path)] == path for known in self._found)
 
     def check(self) -> None:
         """Raise what was found, if anything was, in the order of the lines."""
         if self._found:
-            found = sorted(self._found, key=lambda item: self._origins.order(item[0]))
-            raise ConfigErrors([error for _, error in found])
+            found = sorted(self._found.items(), key=lambda item: self.origins.order(item[0]))
+            errors = [error for _, error in found[:_MOST_PROBLEMS]]
+            if more := len(found) - len(errors):
+                errors.append(ConfigError(self.origins.label, f"and {more} more mistakes"))
+            raise ConfigErrors(errors)
 
 
-def overlay(data: Mapping[str, Any], origins: Origins, problems: Problems) -> dict[str, Any]:
+def overlay(data: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     """The data with the settings laid over them; the data given stay as they are."""
     result: dict[str, Any] = copy.deepcopy(dict(data))
-    for setting in origins.settings:
+    for setting in problems.origins.settings:
         _lay(result, setting, problems)
     return result
 

@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from distillcli.config.models import LongSource
-from distillcli.config.settings import Origins, Problems
+from distillcli.config.settings import Problems
 from distillcli.config.tree import Path
 
 
@@ -97,7 +97,6 @@ class Layers:
 class SourceReader:
     """Makes sources of what the config says, and notes what is wrong with it."""
 
-    origins: Origins
     problems: Problems
 
     def source(self, written: Any, path: Path, *, scores: bool = True) -> Source:
@@ -110,7 +109,7 @@ class SourceReader:
                 first = _reading_text(*kinds[0])
                 problem = f"holds {_reading_text(*kind)} while the first part holds {first}"
                 self.problems.add(place, problem, "the parts of one source must be of one kind")
-        return Source(parts, *kinds[0], where=self.origins.where(path))
+        return Source(parts, *kinds[0], where=self.problems.origins.where(path))
 
     def layers(self, written: Any, path: Path) -> Layers:
         """Hidden states."""
@@ -126,7 +125,7 @@ class SourceReader:
         pattern, sign, dataset = long.path.partition("::")
         name = (dataset if sign else None) or long.dataset
         self._check(long, path if isinstance(item, str) else (*path, "path"))
-        base = self.origins.base_of(path)
+        base = self.problems.origins.base_of(path)
         return Part(
             pattern=pattern,
             path=FilePath(os.path.join(base, os.path.expanduser(pattern))),

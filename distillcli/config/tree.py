@@ -32,10 +32,14 @@ _MAX_DIGITS = 400
 
 @dataclass
 class Tree:
-    """Plain data (dict, list, str, bool, int, float, None) and the place of each key and item."""
+    """Plain data (dict, list, str, bool, int, float, None) and the place of each key and item.
+
+    `twice`: keys that are given twice, with the line of the first; the last one is in the data.
+    """
 
     data: Any = None
     marks: dict[Path, Mark] = field(default_factory=dict)
+    twice: dict[Path, int] = field(default_factory=dict)
 
 
 def parse(text: str, label: str) -> Tree:
@@ -45,8 +49,7 @@ def parse(text: str, label: str) -> Tree:
     """
     _refuse_unsafe_text(text, label)
     tree = Tree()
-    reader = _Reader(_events(text, label), label, tree.marks)
-    tree.data = reader.document()
+    tree.data = _Reader(_events(text, label), label, tree).document()
     return tree
 
 
@@ -91,9 +94,10 @@ def _events(text: str, label: str) -> Iterator[Any]:
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
         raise ConfigError(place, f"not valid YAML: {_reason(error)}", _way_out(error)) from None
     except YAMLError as error:
-        reason = shown(str(error).splitlines()[0], quote=False)
-        place = _character_place(text, label, getattr(error, "position", None))
-        raise ConfigError(place, f"not valid YAML: {reason}") from None
+        position, character = getattr(error, "position", None), getattr(error, "character", None)
+        reason = f"character U+{character:04X}" if isinstance(character, int) else "some character"
+        place = _character_place(text, label, position)
+        raise ConfigError(place, f"not valid YAML: {reason} may not stand in it") from None
     except (ValueError, OverflowError, AssertionError, AttributeError, IndexError, TypeError):
         raise ConfigError(label, "not valid YAML") from None
 
@@ -113,6 +117,10 @@ def _way_out(error: Any) -> str | None:
         return "quote a value that holds a colon followed by a space, and check the indentation"
     if "cannot start any token" in problem:
         return "put quotes around the value"
+    if "expected ',' or" in problem or "<stream end>" in problem:
+        return "close what was opened with [ or {"
+    if "unexpected end of stream" in problem:
+        return "close the quotes"
     if "could not find expected ':'" in problem or "expected <block end>" in problem:
         return "check the indentation, and that each key is followed by a colon and a space"
     return None
@@ -128,10 +136,10 @@ def _character_place(text: str, label: str, position: object) -> str:
 class _Reader:
     """Turns events into data; the depth of the recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: Iterator[Any], label: str, marks: dict[Path, Mark]) -> None:
+    def __init__(self, events: Iterator[Any], label: str, tree: Tree) -> None:
         self._events = events
         self._label = label
-        self._marks = marks
+        self._tree = tree
 
     def document(self) -> Any:
         """The data of the only document (None when there is none)."""
@@ -139,7 +147,7 @@ class _Reader:
         if type(next(self._events)).__name__ == "StreamEndEvent":
             return None
         first = next(self._events)
-        self._marks[()] = _mark(first)
+        self._tree.marks[()] = _mark(first)
         data = self._node(first, ())
         next(self._events)  # the end of the document
         after = next(self._events)
@@ -164,9 +172,8 @@ class _Reader:
             key = self._key(event)
             place = (*path, key)
             if key in data:
-                line = self._marks[place][0]
-                raise self._error(event, f"{shown(key)} is given twice, first on line {line}")
-            self._marks[place] = _mark(event)
+                self._tree.twice.setdefault(place, self._tree.marks[place][0])
+            self._tree.marks[place] = _mark(event)
             data[key] = self._node(next(self._events), place)
         return data
 
@@ -174,7 +181,7 @@ class _Reader:
         data: list[Any] = []
         while type(event := next(self._events)).__name__ != "SequenceEndEvent":
             place = (*path, len(data))
-            self._marks[place] = _mark(event)
+            self._tree.marks[place] = _mark(event)
             data.append(self._node(event, place))
         return data
 
