@@ -13,6 +13,7 @@ from distillcli.report.page import Page
 from distillcli.report.text import NOT_FINITE
 
 _GAP = 2
+_NAME = 24  # what a name keeps of its width
 _LIGHT = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
@@ -33,6 +34,11 @@ class Column:
     def width(self) -> int:
         """Columns of the terminal that it takes in full."""
         return max(map(cell_len, (*self.heading.split("\n"), *self.cells)))
+
+    @property
+    def least(self) -> int:
+        """What it can do with: a name gives way and is folded, a number never."""
+        return min(self.width, _NAME) if self.name else self.width
 
 
 def grid(
@@ -65,7 +71,7 @@ def _fit(columns: Sequence[Column], width: int | None, keys: int) -> Iterator[tu
 
 
 def _width(columns: Sequence[Column]) -> int:
-    return sum(column.width + _GAP for column in columns) - _GAP
+    return sum(column.least + _GAP for column in columns) - _GAP
 
 
 def _table(
@@ -97,7 +103,8 @@ def _filled(
         safe_box=False, header_style="bold", border_style="dim",
     )  # fmt: skip
     lines = max(column.heading.count("\n") for column in columns)
-    for column, width in zip(columns, _widths(columns, page), strict=True):
+    widths = _widths(columns, page)
+    for column, width in zip(columns, widths, strict=True):
         table.add_column(
             Text("\n" * (lines - column.heading.count("\n")) + column.heading),
             width=width,
@@ -105,13 +112,16 @@ def _filled(
             no_wrap=not column.name,
             overflow="fold",
         )
+    if widths == [column.width for column in columns]:
+        # Nothing is folded: one row of many lines, which is much faster than many rows.
+        rows = [[Text("\n").join(cells) for cells in zip(*rows, strict=True)]]
     for row in rows:
         table.add_row(*row)
     return table
 
 
 def _widths(columns: Sequence[Column], page: Page) -> list[int]:
-    """Numbers take what they need; names give way, but keep 12 columns."""
-    excess = 0 if page.width is None else max(0, _width(columns) - page.width)
-    return [max(column.width - excess, min(column.width, 12)) if column.name else column.width
-            for column in columns]  # fmt: skip
+    """Numbers take what they need; names share what is left."""
+    full = sum(column.width + _GAP for column in columns) - _GAP
+    excess = 0 if page.width is None else max(0, full - page.width)
+    return [max(column.least, column.width - excess) for column in columns]

@@ -92,6 +92,7 @@ class Page:
             force_terminal=self.color,
             color_system="standard" if self.color else None,
             legacy_windows=False,
+            force_jupyter=False,
             markup=False,
             emoji=False,
             highlight=False,

@@ -18,7 +18,7 @@ Clock = Callable[[], float]
 _LINE_EVERY = 30.0
 _BAR_AFTER = 0.5  # shorter work shows no bar at all
 _BAR_EVERY = 0.1
-_BAR_WIDTH = 20
+_BAR_WIDTH = 16
 
 
 class Progress:
@@ -96,8 +96,10 @@ class Progress:
         pace = text.speed(self._rows, self._bytes, elapsed)
         if not pace:
             return []
-        left = elapsed * (self._total_rows - self._rows) / self._rows if self._rows else None
-        return [pace] if left is None else [pace, f"{text.clock(max(left, 0.0))} left"]
+        if not self._rows:
+            return [pace]
+        left = elapsed * max(self._total_rows - self._rows, 0) / self._rows
+        return [*pace.split(", "), f"{text.clock(left)} left"]
 
     def _line(self, message: str) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -117,12 +119,12 @@ class Progress:
         self._bar.refresh()
 
     def _fitting(self, now: float) -> str:
-        """As much of rate and time left as stands beside the bar."""
-        room = terminal_width(self._stream) - len(self._label) - _BAR_WIDTH - len("  100 %  ") - 1
-        parts = list(reversed(self._pace(now)))
+        """Rate and time left, or as much of the end of that as stands beside the bar."""
+        room = terminal_width(self._stream) - len(self._label) - _BAR_WIDTH - len("  100 %  ")
+        parts = self._pace(now)
         while parts and len(", ".join(parts)) > room:
-            parts.pop()
-        return ", ".join(parts)
+            parts.pop(0)
+        return ", ".join(parts).replace(text.TIE, " ")
 
     def _new_bar(self) -> Bar:
         color = wants_color(self._stream, self._color)
@@ -133,13 +135,14 @@ class Progress:
             force_terminal=True,
             color_system="standard" if color else None,
             legacy_windows=False,
+            force_jupyter=False,
             markup=False,
             emoji=False,
             highlight=False,
         )
         bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=_BAR_WIDTH),
+            BarColumn(_BAR_WIDTH, "dim", "cyan", "cyan"),
             TextColumn("{task.percentage:>3.0f} %", markup=False),
             TextColumn("{task.fields[pace]}", markup=False),
             console=console,

@@ -22,6 +22,7 @@ _QUANTILES = {
     "kl_p999": "p99.9",
     "kl_max": "max",
 }
+_COMPARED = "student and teacher"
 _OTHERS = "other"
 _SHARES = ("accuracy", "agreement", "ece")
 
@@ -54,11 +55,11 @@ def _sum(result: Result, page: Page) -> Text:
 
 def _groups(result: Result) -> dict[str, list[str]]:
     """The names of the metrics by group, in the order in which the table has them."""
-    groups: dict[str, list[str]] = {metric.group: [] for metric in METRICS.values()}
+    groups: dict[str, list[str]] = {}
     for name in (*METRICS, *(name for name in result.metrics if name not in METRICS)):
+        group = METRICS[name].group if name in METRICS else _OTHERS
         if name in result.metrics:
-            group = METRICS[name].group if name in METRICS else _OTHERS
-            groups.setdefault(group, []).append(name)
+            groups.setdefault(_COMPARED if group in _SIDES else group, []).append(name)
     return groups
 
 

@@ -69,15 +69,16 @@ def _recipe(result: Result, page: Page) -> str:
 
 def _inputs(result: Result, page: Page) -> list[tuple[str, str]]:
     """Role, and shape, type and path below each other."""
-    rows = [
-        (_shape(each.get("shape", ()), page), str(each.get("dtype", "")), str(each.get("path", "")))
-        for each in result.facts.get("inputs", ())
-    ]
-    shape, kind = (max((len(row[index]) for row in rows), default=0) for index in (0, 1))
-    roles = [str(each.get("role", "input")) for each in result.facts.get("inputs", ())]
+    inputs = result.facts.get("inputs", ())
+    shapes = [_shape(each.get("shape", ()), page) for each in inputs]
+    types, paths, roles = (
+        [text.escape(str(each.get(key, ""))) for each in inputs]
+        for key in ("dtype", "path", "role")
+    )
+    wide, long = (max(map(len, column), default=0) for column in (shapes, types))
     return [
-        (text.escape(role), f"{row[0]:<{shape}}  {row[1]:<{kind}}  {text.escape(row[2])}")
-        for role, row in zip(roles, rows, strict=True)
+        (role, f"{shape:<{wide}}  {kind:<{long}}  {path}")
+        for role, shape, kind, path in zip(roles, shapes, types, paths, strict=True)
     ]
 
 
@@ -90,12 +91,12 @@ def _run(result: Result) -> str:
     size, kernel = facts.get("batch_size"), facts.get("kernel")
     rows = text.count(result.rows, "row")
     parts = [
-        f"{rows} in batches of {size:,}" if isinstance(size, int) else rows,
         str(facts.get("device", "")),
         f"kernel {kernel}" if kernel else "",
         str(facts.get("precision", "")),
     ]
-    return ", ".join(part for part in parts if part)
+    cut = f"{rows} in batches of {size:,}" if isinstance(size, int) else rows
+    return ", ".join([cut, *(text.escape(part) for part in parts if part)])
 
 
 def _batches(result: Result, page: Page, all_batches: bool) -> Iterator[RenderableType]:
