@@ -72,7 +72,7 @@ def batches(count: int, terms: Sequence[str] = ("soft", "hard")) -> tuple[BatchR
 
 def response(count: int = 5, **changes: Any) -> Result:
     """A result of the response strategy."""
-    parts = {
+    parts: dict[str, Any] = {
         "command": "score",
         "strategy": "response",
         "rows": 256 * count,
