@@ -1,0 +1,147 @@
+"""The options that commands share, each written once, and how they reach a command.
+
+A command takes one parameter named `shared`, a frozen dataclass of options; `command` shows Typer
+the fields of that dataclass as options of their own.
+"""
+
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from distillcli.cli.outcomes import guarded
+
+if TYPE_CHECKING:
+    from distillcli.config import Setting
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def _option(*names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, envvar=_variable(names[0]), help=help, **more)
+
+
+def _variable(flag: str) -> str:
+    return "DISTILL_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options of every command."""
+
+    context: typer.Context
+    quiet: Annotated[
+        bool, _option("--quiet", help="No progress and no notes; the result and errors stay.")
+    ] = False
+    no_color: Annotated[bool, _option("--no-color", help="No colours.")] = False
+    debug: Annotated[
+        bool, _option("--debug", help="Show the traceback when distill itself fails.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class Computing(Shared):
+    """Options of every command that computes."""
+
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of the config, such as response.alpha=0.5; repeatable."
+            "  [env var: DISTILL_SET, one a line]",
+        ),
+    ] = None
+    device: Annotated[
+        str | None, _option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
+    ] = None
+    batch_size: Annotated[
+        str | None, _option("--batch-size", metavar="N|auto", help="Rows per line of the report.")
+    ] = None
+    threads: Annotated[
+        str | None, _option("--threads", metavar="N|auto", help="Threads that compute.")
+    ] = None
+    format: Annotated[
+        str, _option("--format", metavar="table|json", help="What stdout carries.")
+    ] = "table"
+    no_progress: Annotated[bool, _option("--no-progress", help="No progress on stderr.")] = False
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether progress goes to stderr."""
+        return not (self.no_progress or self.quiet)
+
+    def settings(self) -> list["Setting"]:
+        """What beats the config: variables first, then flags, which beat them."""
+        from distillcli.config import Setting, parse_set, parse_value
+
+        variables: list[Setting] = []
+        flags: list[Setting] = []
+        for line in filter(str.strip, os.environ.get("DISTILL_SET", "").splitlines()):
+            variables.append(parse_set(line, where="DISTILL_SET"))
+        for key in ("device", "batch_size", "threads"):
+            text = getattr(self, key)
+            if text is not None:
+                flag = "--" + key.replace("_", "-")
+                typed = self._was_typed(key)
+                where = flag if typed else _variable(flag)
+                setting = Setting(where, key, parse_value(text, where=where))
+                (flags if typed else variables).append(setting)
+        flags += [parse_set(text) for text in self.assignments or []]
+        return variables + flags
+
+    def _was_typed(self, name: str) -> bool:
+        source = self.context.get_parameter_source(name)
+        return source is None or source.name == "COMMANDLINE"
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Function], Function]:
+    """Register a function as a command.
+
+    Its parameter `shared`, if it has one, is replaced by the options of that parameter's class, and
+    what it raises becomes one line and an exit code.
+    """
+
+    def register(function: Function) -> Function:
+        hints = get_type_hints(function, include_extras=True)
+        options = hints.pop("shared")
+        hints.pop("return", None)
+        fields = dataclasses.fields(options)
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            shared = options(**{field.name: values.pop(field.name) for field in fields})
+            guarded(lambda: function(**values, shared=shared), debug=shared.debug)
+
+        own = inspect.signature(function).parameters
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
+            [
+                *(_keyword(key, hints[key], own[key].default) for key in hints),
+                *(_keyword(f.name, _hint(options, f.name), _default(f)) for f in fields),
+            ]
+        )
+        run.__annotations__ = {
+            parameter.name: parameter.annotation
+            for parameter in inspect.signature(run).parameters.values()
+        }
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _keyword(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _hint(options: type, name: str) -> Any:
+    return get_type_hints(options, include_extras=True)[name]
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default

@@ -1,0 +1,1 @@
+"""One file per command: plain functions, callable from Python, that return a Result."""

@@ -1,0 +1,136 @@
+"""`distill score`: losses and metrics of a student against its teacher(s)."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from distillcli.backend import choose
+from distillcli.batches import SLAB_BYTES, Input
+from distillcli.config import Config
+from distillcli.formats import widen
+from distillcli.inputs import Inputs, opened
+from distillcli.measures import Scoring, bad_rows, scoring, teacher_column
+from distillcli.passes import Passes, Watch, projections, teacher_weights
+from distillcli.result import Result, TeacherResult, finite
+from distillcli.tabulate import tabulate
+from distillcli.totals import Batches, Finished, Totals, neighbours_joined
+
+Note = Callable[[str], None]
+
+
+def score(config: Config, *, progress: Watch, note: Note) -> Result:
+    """Score a student against its teacher(s).
+
+    Args:
+        config: a checked strategy.
+        progress: opens a progress display for a pass.
+        note: takes what a user should know, one line each.
+
+    Raises:
+        DataError, ConfigError: see `distillcli.errors`. BackendError: no such device.
+    """
+    started = time.perf_counter()
+    backend = choose(config.device)
+    if backend.note is not None:
+        note(backend.note)
+    with opened(config) as inputs:
+        passes = Passes.over(config, inputs, backend, progress)
+        warnings = list(_look_alikes(inputs))
+        for warning in warnings:
+            note(warning)
+        bad = bad_rows(config, inputs)
+        weights = teacher_weights(passes, bad)
+        what = scoring(
+            config,
+            inputs,
+            bad,
+            teacher_weights=weights,
+            projections=projections(passes, bad),
+        )
+        done, batches = _main_pass(passes, what)
+        return tabulate(
+            passes,
+            what,
+            done,
+            batches.found,
+            teachers=_teachers(config, weights, done),
+            facts={
+                "batch_size": batch_size(config, inputs),
+                "batches_joined": neighbours_joined(batch_size(config, inputs), inputs.rows),
+                "bytes_read": inputs.bytes,
+                "notes": [*_remarks(config), *warnings],
+                "seconds": time.perf_counter() - started,
+            },
+        )
+
+
+def _main_pass(passes: Passes, what: Scoring) -> tuple[Finished, Batches]:
+    names = what.measure.names
+    totals = Totals(
+        names,
+        passes.inputs.rows,
+        quantiles_of="kl" if "kl" in names else None,
+        calibrated=tuple(side for side in ("student", "teacher") if f"{side}_ece" in what.metrics),
+    )
+    size = batch_size(passes.config, passes.inputs)
+    entry = size * neighbours_joined(size, passes.inputs.rows)
+    batches = Batches(entry, 0, passes.inputs.rows)
+    roles = list(passes.inputs.items)
+    for rows in passes.rows("score", what.measure, roles, products=what.products):
+        totals.add(rows)
+        batches.add(rows)
+    return totals.finish(), batches
+
+
+def batch_size(config: Config, inputs: Inputs) -> int:
+    """Rows of a batch of the report; `auto` is as many as 32 MB hold, and at most all."""
+    if isinstance(config.batch_size, int):
+        return config.batch_size
+    row_bytes = sum(item.reader.row_bytes for item in inputs)
+    return max(1, min(inputs.rows, SLAB_BYTES // row_bytes))
+
+
+def _teachers(
+    config: Config, weights: Sequence[float], done: Finished
+) -> tuple[TeacherResult, ...] | None:
+    if config.ensemble is None:
+        return None
+
+    def figure(index: int, name: str) -> float | None:
+        column = teacher_column(index, name)
+        return finite(done.mean(column)) if column in done.names else None
+
+    return tuple(
+        TeacherResult(
+            source=source.given,
+            weight=weight,
+            accuracy=figure(index, "accuracy"),
+            nll=figure(index, "nll"),
+        )
+        for index, (source, weight) in enumerate(zip(config.teachers, weights, strict=True))
+    )
+
+
+def _remarks(config: Config) -> Iterator[str]:
+    part = config.ensemble or config.response
+    if part is not None and part.alpha_assumed:
+        yield "no labels: alpha is 1, the loss is the soft term alone"
+
+
+def _look_alikes(inputs: Inputs) -> Iterator[str]:
+    """A warning for each input that is called logits and looks like probabilities."""
+    for item in inputs:
+        if item.is_scores and item.kind == "logits" and _like_probabilities(item):
+            yield (
+                f"{item.reader.where}: looks like probabilities (all in [0, 1], rows sum to 1) and "
+                f"is read as logits; if they are, say {{path: ..., kind: probabilities}}"
+            )
+
+
+def _like_probabilities(item: Input) -> bool:
+    rows = min(item.reader.rows, 64)
+    raw = item.reader.read(0, rows, item.reader.empty(rows))
+    values = widen(raw, item.reader.element, np.float64)
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    return inside and bool(np.allclose(values.sum(axis=1), 1.0, atol=1e-2))

@@ -1,0 +1,134 @@
+"""The loop: slabs of rows in, what was found in them out, in row order.
+
+This is the one place that runs threads. A command hands it a measure, `Tile -> values of every
+row`, and folds what comes out into accumulators.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.accumulators import Floats, RowValues
+from distillcli.backend import Array, Backend
+from distillcli.batches import Grid, Input, Slab, Tile, slabs
+from distillcli.errors import DataError
+
+T = TypeVar("T")
+
+# What a measure finds out about a tile: float64 [rows] per column, and as bool [rows] the rows
+# that cannot be used, by (role, what is wrong).
+Columns = Mapping[str, Array]
+BadRows = Mapping[tuple[str, str], Array]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is computed for each row.
+
+    Args:
+        names: the columns, in order.
+        columns: their values for a tile, each float64 [rows].
+        bad: the rows of a tile that no figure can be had from; looked at first.
+    """
+
+    names: tuple[str, ...]
+    columns: Callable[[Tile], Columns]
+    bad: Callable[[Tile], BadRows]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the work is done; `precision` is the type of the arithmetic."""
+
+    backend: Backend
+    threads: int
+    precision: npt.DTypeLike
+
+    def host(self, array: Array) -> npt.NDArray[np.generic]:
+        """The array as NumPy's."""
+        return np.asarray(self.backend.to_host(array))
+
+
+def in_row_order(
+    work: Callable[[Tile], T], inputs: Sequence[Input], grid: Grid, machine: Machine
+) -> Iterator[list[T]]:
+    """What `work` finds in the tiles of each slab; a slab is read and another computed meanwhile.
+
+    Raises:
+        What `work` raises, that of an early tile before that of a later one; errors of reading.
+    """
+
+    def computed(tile: Tile) -> T:
+        with machine.backend.active(), np.errstate(all="ignore"):
+            return work(tile)
+
+    def finished() -> list[T]:
+        slab, tiles = pending.popleft()
+        found = [tile.result() for tile in tiles]
+        slab.release()
+        return found
+
+    pending: deque[tuple[Slab, list[Future[T]]]] = deque()
+    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tiles") as pool:
+        try:
+            for slab in slabs(inputs, grid):
+                tiles = slab.tiles(grid, machine.precision, machine.backend)
+                pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
+                if len(pending) > 1:
+                    yield finished()
+            while pending:
+                yield finished()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _TileValues:
+    start: int
+    values: Floats
+    bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
+
+
+def row_values(
+    measure: Measure, inputs: Sequence[Input], grid: Grid, machine: Machine, *, skip_bad: bool
+) -> Iterator[RowValues]:
+    """The values of every row, slab by slab.
+
+    Raises:
+        DataError: rows that cannot be used, and `skip_bad` is false.
+    """
+    by_role = {item.role: item for item in inputs}
+
+    def work(tile: Tile) -> _TileValues:
+        masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
+        bad = {key: tile.start + np.flatnonzero(mask) for key, mask in masks.items()}
+        columns = measure.columns(tile)
+        values = np.empty((len(measure.names), tile.stop - tile.start))
+        for index, name in enumerate(measure.names):
+            values[index] = machine.host(columns[name])
+        return _TileValues(tile.start, values, bad)
+
+    for tiles in in_row_order(work, inputs, grid, machine):
+        values = np.concatenate([tile.values for tile in tiles], axis=1)
+        keep = np.ones(values.shape[1], bool)
+        start = tiles[0].start
+        for role, problem in tiles[0].bad:
+            rows = np.concatenate([tile.bad[role, problem] for tile in tiles])
+            if len(rows) and not skip_bad:
+                raise _unusable(by_role[role], problem, rows)
+            keep[rows - start] = False
+        yield RowValues(start, measure.names, values, keep)
+
+
+def _unusable(item: Input, problem: str, rows: npt.NDArray[np.intp]) -> DataError:
+    more = f" and {len(rows) - 1:,} more of the rows read with it" if len(rows) > 1 else ""
+    return DataError(
+        item.reader.where,
+        f"row {rows[0]}{more}: {problem}",
+        "mend the dump, or leave such rows out with on_bad_rows: skip",
+    )

@@ -1,0 +1,314 @@
+"""A strategy as a measure: which columns are computed for each row, and which terms they form."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from distillcli import metrics
+from distillcli.backend import Array
+from distillcli.batches import Tile
+from distillcli.config import Config, LossChoice
+from distillcli.fold import BadRows, Columns, Measure
+from distillcli.inputs import Inputs
+from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
+from distillcli.numerics import Logits, finite_rows
+from distillcli.teachers import blend
+
+NOT_SCORES = "NaN, +infinity or no finite score"
+NOT_FINITE = "NaN or infinity"
+
+Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
+Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the loss.
+
+    Args:
+        name: `soft`, `hard` or `hidden`.
+        weight: its weight in the loss, outer weights multiplied in.
+        loss: which loss it is, and its convention in one line.
+    """
+
+    name: str
+    weight: float
+    loss: str
+    convention: str
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A pair of layers, its weight in the term `hidden` and its column."""
+
+    student: int
+    teacher: int
+    weight: float
+    column: str
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """All that a strategy computes.
+
+    Args:
+        temperature: of the KL metrics: that of the soft loss, 1 where it has none.
+        metrics: the names that can be had; `unavailable` are the others, each with the reason.
+        products: whether rows are multiplied by matrices.
+    """
+
+    measure: Measure
+    terms: tuple[Term, ...]
+    layers: tuple[Layer, ...]
+    temperature: float
+    metrics: tuple[str, ...]
+    unavailable: dict[str, str]
+    products: bool
+
+
+def scoring(
+    config: Config,
+    inputs: Inputs,
+    bad: Callable[[Tile], BadRows],
+    *,
+    teacher_weights: Sequence[float] = (),
+    projections: Mapping[int, Array] | None = None,
+) -> Scoring:
+    """The measure of a strategy.
+
+    Args:
+        teacher_weights: one for each teacher of an ensemble, sum 1.
+        bad: tells the rows of a tile that cannot be used, see `bad_rows`.
+        projections: by pair of the layer mapping, where one is needed; on the device, in the type
+            of the arithmetic.
+    """
+    target = _target(config, inputs, teacher_weights)
+    terms, columns = _logit_terms(config, target), _teacher_columns(inputs)
+    layers: tuple[Layer, ...] = ()
+    if config.progressive is not None:
+        layers = tuple(_layers(config))
+        columns |= _layer_columns(config, layers, projections or {})
+        terms.append(_hidden_term(config, layers, columns))
+    temperature = _temperature(config)
+    wanted = metrics.METRICS if config.metrics == "all" else config.metrics
+    there = _there(inputs, target)
+    names = tuple(name for name in metrics.available(there) if name in wanted)
+    own = {term.name: term.rows for term in terms}
+
+    def compute(tile: Tile) -> Columns:
+        measured = _metric_columns(tile, names, target, temperature)
+        for name, rows in (*columns.items(), *own.items()):
+            measured[name] = tile.once(name, partial(rows, tile))
+        return measured
+
+    needed = {column for name in names for column in metrics.METRICS[name].columns}
+    order = (*own, *columns, *(name for name in metrics.COLUMNS if name in needed))
+    return Scoring(
+        Measure(order, compute, bad),
+        tuple(terms),
+        layers,
+        temperature,
+        names,
+        {name: _reason(name, there) for name in wanted if name not in names},
+        products=bool(projections),
+    )
+
+
+def _target(config: Config, inputs: Inputs, weights: Sequence[float]) -> Target | None:
+    if config.ensemble is not None:
+        combine, roles = config.ensemble.combine, inputs.teachers
+
+        def blended(tile: Tile, temperature: float) -> Logits:
+            return tile.once(
+                f"blend at {temperature}",
+                lambda: blend(
+                    [tile.logits(role) for role in roles],
+                    weights=weights,
+                    combine=combine,
+                    temperature=temperature,
+                ),
+            )
+
+        return blended
+    return (lambda tile, _: tile.logits("teacher")) if "teacher" in inputs else None
+
+
+def _logit_terms(config: Config, target: Target | None) -> list[Term]:
+    """The soft and the hard term, as far as the strategy has them."""
+    outer = 1.0
+    if config.ensemble is not None:
+        part = config.ensemble
+        choice = LossChoice("kl", {"temperature": part.temperature})
+        soft, hard = part.soft_weight, part.hard_weight
+    elif config.response is not None:
+        outer = config.progressive.response_weight if config.progressive is not None else 1.0
+        choice = config.response.soft_loss
+        soft, hard = config.response.soft_weight, config.response.hard_weight
+    else:
+        return []
+    terms = []
+    if soft > 0 and target is not None:
+        terms.append(_soft_term(choice, outer * soft, target))
+    if hard > 0:
+        terms.append(_hard_term(outer * hard))
+    return terms
+
+
+def _soft_term(choice: LossChoice, weight: float, target: Target) -> Term:
+    loss = LOGIT_LOSSES[choice.name]
+    parameters = dict(choice.parameters)
+    temperature = parameters.get("temperature", 1.0)
+
+    def rows(tile: Tile) -> Array:
+        return loss.function(
+            teacher=target(tile, temperature), student=tile.logits("student"), **parameters
+        )
+
+    return Term("soft", weight, loss.name, f"soft = {_with_values(loss.formula, parameters)}", rows)
+
+
+def _with_values(formula: str, parameters: Mapping[str, float | bool]) -> str:
+    """`formula, T = 4`: the formula as it is in force, and what its letters stand for."""
+    letters = {"temperature": "T", "beta": "b"}
+    numbers = {key: value for key, value in parameters.items() if not isinstance(value, bool)}
+    if parameters.get("temperature_squared") is False:
+        formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
+    return ", ".join(
+        [formula, *(f"{letters.get(key, key)} = {value:g}" for key, value in numbers.items())]
+    )
+
+
+def _hard_term(weight: float) -> Term:
+    loss = LABEL_LOSSES["cross_entropy"]
+
+    def rows(tile: Tile) -> Array:
+        return loss.function(student=tile.logits("student"), labels=tile.labels())
+
+    return Term("hard", weight, loss.name, f"hard = {loss.formula} at T = 1", rows)
+
+
+def _layers(config: Config) -> list[Layer]:
+    assert config.progressive is not None
+    pairs, weights = config.progressive.layer_mapping, config.progressive.layer_weights
+    shares = [1.0 / len(pairs)] * len(pairs) if weights == "uniform" else weights
+    return [
+        Layer(student, teacher, float(share), f"layer {index}")
+        for index, ((student, teacher), share) in enumerate(zip(pairs, shares, strict=True))
+    ]
+
+
+def _layer_columns(
+    config: Config, layers: Sequence[Layer], projections: Mapping[int, Array]
+) -> dict[str, Rows]:
+    assert config.progressive is not None
+    loss = FEATURE_LOSSES[config.progressive.loss]
+
+    def column(layer: Layer, matrix: Array | None) -> Rows:
+        def rows(tile: Tile) -> Array:
+            student = tile.features(f"student_hidden[{layer.student}]")
+            if matrix is not None:
+                student = student @ matrix
+            teacher = tile.features(f"teacher_hidden[{layer.teacher}]")
+            return loss.function(teacher=teacher, student=student)
+
+        return rows
+
+    return {
+        layer.column: column(layer, projections.get(index)) for index, layer in enumerate(layers)
+    }
+
+
+def _hidden_term(config: Config, layers: Sequence[Layer], columns: Mapping[str, Rows]) -> Term:
+    assert config.progressive is not None
+    loss = FEATURE_LOSSES[config.progressive.loss]
+
+    def rows(tile: Tile) -> Array:
+        total = None
+        for layer in layers:
+            part = tile.once(layer.column, partial(columns[layer.column], tile))
+            # A weight of 0 takes a layer out, also one whose loss is infinite.
+            if layer.weight:
+                total = layer.weight * part + (0.0 if total is None else total)
+        return total
+
+    convention = f"hidden = sum over pairs of weight * {loss.name}, {loss.name} = {loss.formula}"
+    return Term("hidden", config.progressive.hidden_weight, loss.name, convention, rows)
+
+
+def teacher_column(index: int, name: str) -> str:
+    """The column of a figure, `accuracy` or `nll`, of one teacher of an ensemble."""
+    return f"teacher {index} {name}"
+
+
+def _teacher_columns(inputs: Inputs) -> dict[str, Rows]:
+    """How right each teacher of an ensemble is, where there are labels."""
+    found: dict[str, Rows] = {}
+    for index, role in enumerate(inputs.teachers if "labels" in inputs else ()):
+        for name, rows in (("accuracy", metrics.accuracy), ("nll", metrics.nll)):
+            found[teacher_column(index, name)] = partial(_against_labels, role, rows)
+    return found
+
+
+def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Tile) -> Array:
+    return rows(tile.logits(role), tile.labels())
+
+
+def _temperature(config: Config) -> float:
+    if config.ensemble is not None:
+        return config.ensemble.temperature
+    if config.response is not None:
+        return float(config.response.soft_loss.parameters.get("temperature", 1.0))
+    return 1.0
+
+
+def _there(inputs: Inputs, target: Target | None) -> list[str]:
+    roles = [role for role in ("student", "labels") if role in inputs]
+    return roles if target is None else ["teacher", *roles]
+
+
+def _reason(name: str, there: Sequence[str]) -> str:
+    missing = sorted(metrics.METRICS[name].needs - set(there))
+    return f"needs {' and '.join(missing)}"
+
+
+def _metric_columns(
+    tile: Tile, names: Sequence[str], target: Target | None, temperature: float
+) -> dict[str, Array]:
+    """The KL at its temperature, everything else at 1; a blend of teachers may differ between."""
+    kl = [name for name in names if metrics.METRICS[name].columns == ("kl",)]
+    found: dict[str, Array] = {}
+    for group, at in ((kl, temperature), ([name for name in names if name not in kl], 1.0)):
+        if group:
+            found |= metrics.rows(
+                group,
+                teacher=target(tile, at) if target is not None else None,
+                student=tile.logits("student") if "student" in tile else None,
+                labels=tile.labels() if "labels" in tile else None,
+                temperature=temperature,
+            )
+    return found
+
+
+def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
+    """Rows that nothing can be had from; a loss on raw outputs cannot use masked classes either."""
+    soft = config.response.soft_loss.name if config.response is not None else "kl"
+    masked = LOGIT_LOSSES[soft].allows_masked
+    hidden = [item.role for item in inputs if item.is_hidden]
+    scores = [item.role for item in inputs if item.is_scores]
+    no_mask = f"{NOT_FINITE}; -infinity, a masked class, is nothing that {soft} can use"
+
+    def bad(tile: Tile) -> BadRows:
+        found: dict[tuple[str, str], Array] = {}
+        if "labels" in tile:
+            tile.labels()
+        for role in scores:
+            logits = tile.logits(role)
+            found[role, NOT_SCORES] = logits.bad
+            if not masked:
+                found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
+        for role in hidden:
+            found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
+        return found
+
+    return bad

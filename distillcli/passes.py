@@ -1,0 +1,183 @@
+"""The passes over the data: the main one, and those that find weights and matrices first."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from distillcli import metrics
+from distillcli.accumulators import RowValues
+from distillcli.backend import Array, Backend
+from distillcli.batches import Grid, Tile
+from distillcli.config import Config, LeastSquares
+from distillcli.errors import DataError
+from distillcli.fold import BadRows, Columns, Machine, Measure, in_row_order, row_values
+from distillcli.inputs import Inputs
+from distillcli.projections import Matrix, drawn, least_squares, unequal_pairs, widths
+from distillcli.totals import Finished, Totals
+
+
+class Progress(Protocol):
+    """What is told how far a pass is."""
+
+    def advance(self, rows: int, read: int = 0) -> None:
+        """So many more rows and bytes are done."""
+
+
+# (what is being done, rows, bytes to read) -> what is told how far it is
+Watch = Callable[[str, int, int], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Runs passes over the same inputs in the same way."""
+
+    config: Config
+    inputs: Inputs
+    machine: Machine
+    watch: Watch
+
+    @classmethod
+    def over(cls, config: Config, inputs: Inputs, backend: Backend, watch: Watch) -> "Passes":
+        """With the threads and the precision that the config asks for."""
+        threads = config.threads if isinstance(config.threads, int) else available_threads()
+        return cls(config, inputs, Machine(backend, threads, precision(config, inputs)), watch)
+
+    def grid(self, roles: Sequence[str], *, products: bool = False) -> Grid:
+        """The cut for a pass over these inputs."""
+        return Grid.of(
+            self.inputs.only(roles),
+            first=0,
+            stop=self.inputs.rows,
+            itemsize=np.dtype(self.machine.precision).itemsize,
+            products=products,
+        )
+
+    def rows(
+        self, label: str, measure: Measure, roles: Sequence[str], *, products: bool = False
+    ) -> Iterator[RowValues]:
+        """The row values of one pass, with progress."""
+        grid = self.grid(roles, products=products)
+        items = self.inputs.only(roles)
+        row_bytes = sum(item.reader.row_bytes for item in items)
+        skip_bad = self.config.on_bad_rows == "skip"
+        with self.watch(label, grid.rows, grid.rows * row_bytes) as progress:
+            for rows in row_values(measure, items, grid, self.machine, skip_bad=skip_bad):
+                yield rows
+                progress.advance(len(rows.keep), len(rows.keep) * row_bytes)
+
+    def totals(self, label: str, measure: Measure, roles: Sequence[str]) -> Finished:
+        """The sums of one pass."""
+        totals = Totals(measure.names, self.inputs.rows)
+        for rows in self.rows(label, measure, roles):
+            totals.add(rows)
+        return totals.finish()
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def precision(config: Config, inputs: Inputs) -> str:
+    """The type of the arithmetic: float64 if an input is and the config leaves it open."""
+    if config.precision != "auto":
+        return config.precision
+    wide = any(item.reader.element.name == "float64" for item in inputs)
+    return "float64" if wide else "float32"
+
+
+def teacher_weights(passes: Passes, bad: Callable[[Tile], BadRows]) -> tuple[float, ...]:
+    """The weight of each teacher, sum 1; `accuracy` and `confidence` need a pass of their own.
+
+    Raises:
+        DataError: no teacher got a single row right, so no weight is above 0.
+    """
+    ensemble = passes.config.ensemble
+    if ensemble is None:
+        return ()
+    roles = passes.inputs.teachers
+    if ensemble.weights == "uniform":
+        return (1.0 / len(roles),) * len(roles)
+    if not isinstance(ensemble.weights, str):
+        return ensemble.weights
+    measure = Measure(tuple(roles), _quality(ensemble.weights, roles), bad)
+    done = passes.totals(f"weights by {ensemble.weights}", measure, list(passes.inputs.items))
+    found = [done.mean(role) for role in roles]
+    if not sum(found) > 0:
+        raise DataError(
+            "teachers", "no teacher has a row right, so there are no weights", "use uniform weights"
+        )
+    return tuple(value / sum(found) for value in found)
+
+
+def _quality(rule: str, roles: Sequence[str]) -> Callable[[Tile], Columns]:
+    def confidence(tile: Tile) -> Columns:
+        return {role: metrics.confidence(tile.logits(role)) for role in roles}
+
+    def accuracy(tile: Tile) -> Columns:
+        return {role: metrics.accuracy(tile.logits(role), tile.labels()) for role in roles}
+
+    return {"confidence": confidence, "accuracy": accuracy}[rule]
+
+
+def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Array]:
+    """The matrix of each pair of layers whose widths differ, ready to multiply with.
+
+    Raises:
+        ConfigError: widths differ and there is no projection. MismatchError: a saved one differs.
+    """
+    config = passes.config
+    if config.progressive is None:
+        return {}
+    pairs = unequal_pairs(config, passes.inputs)
+    matrices = drawn(config, passes.inputs, pairs)
+    if pairs and isinstance(config.progressive.projection, LeastSquares):
+        matrices = _fitted(passes, pairs, config.progressive.projection.ridge, bad)
+    backend, dtype = passes.machine.backend, passes.machine.precision
+    return {pair: backend.to_device(matrix.astype(dtype)) for pair, matrix in matrices.items()}
+
+
+def _fitted(
+    passes: Passes, pairs: Sequence[int], ridge: float, bad: Callable[[Tile], BadRows]
+) -> dict[int, Matrix]:
+    """Least squares for each pair, from products summed tile by tile in row order, in float64."""
+    progressive = passes.config.progressive
+    assert progressive is not None
+    mapped = {pair: progressive.layer_mapping[pair] for pair in pairs}
+    grams = {pair: _zeros(passes.inputs, layers) for pair, layers in mapped.items()}
+    roles = list(passes.inputs.items)
+    grid = passes.grid(roles, products=True)
+    row_bytes = sum(item.reader.row_bytes for item in passes.inputs)
+
+    def products(tile: Tile) -> Mapping[int, tuple[Matrix, Matrix]]:
+        keep = ~np.any([passes.machine.host(mask) for mask in bad(tile).values()], axis=0)
+        found = {}
+        for pair, (student, teacher) in mapped.items():
+            x = passes.machine.host(tile.features(f"student_hidden[{student}]"))[keep]
+            y = passes.machine.host(tile.features(f"teacher_hidden[{teacher}]"))[keep]
+            x, y = x.astype(np.float64), y.astype(np.float64)
+            found[pair] = (x.T @ x, x.T @ y)
+        return found
+
+    with passes.watch("fitting projections", grid.rows, grid.rows * row_bytes) as progress:
+        for tiles in in_row_order(products, list(passes.inputs), grid, passes.machine):
+            for tile in tiles:
+                for pair, (gram, cross) in tile.items():
+                    grams[pair][0][...] += gram
+                    grams[pair][1][...] += cross
+            progress.advance(grid.tile_rows * len(tiles), grid.tile_rows * len(tiles) * row_bytes)
+    return {
+        pair: least_squares(gram=gram, cross=cross, ridge=ridge)
+        for pair, (gram, cross) in grams.items()
+    }
+
+
+def _zeros(inputs: Inputs, layers: tuple[int, int]) -> tuple[Matrix, Matrix]:
+    student, teacher = widths(inputs, layers)
+    return np.zeros((student, student)), np.zeros((student, teacher))

@@ -1,0 +1,187 @@
+"""Totals -> a Result: every figure under its public name, and the facts that it rests on."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from distillcli import __version__
+from distillcli.accumulators import Moments
+from distillcli.batches import Input
+from distillcli.formats import describe
+from distillcli.measures import Scoring
+from distillcli.metrics import METRICS, Metric
+from distillcli.passes import Passes
+from distillcli.quantiles import Histogram
+from distillcli.result import BatchResult, LayerResult, Number, Result, TeacherResult, finite
+from distillcli.totals import Batch, Finished
+
+BATCH_METRICS = {
+    "kl": "kl_mean",
+    "top1_agreement": "top1_agreement",
+    "student_accuracy": "student_accuracy",
+    "teacher_accuracy": "teacher_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Collects the figures of a run; numbers that are not finite become None and are counted."""
+
+    scoring: Scoring
+    done: Finished
+
+    def terms(self) -> dict[str, Number]:
+        return {term.name: finite(self.done.mean(term.name)) for term in self.scoring.terms}
+
+    def weights(self) -> dict[str, float]:
+        return {term.name: term.weight for term in self.scoring.terms}
+
+    def loss(self) -> Number:
+        means = {term.name: self.done.mean(term.name) for term in self.scoring.terms}
+        return finite(weighted(self.weights(), means))
+
+    def metrics(self) -> dict[str, Number]:
+        names = self.scoring.metrics
+        levels = [_level(METRICS[name]) for name in names]
+        wanted = [level for level in levels if level is not None]
+        spread = dict(zip(wanted, self.done.spread.quantiles(wanted), strict=True))
+        return {
+            name: finite(self._metric(METRICS[name], spread.get(level or 0.0)))
+            for name, level in zip(names, levels, strict=True)
+        }
+
+    def _metric(self, metric: Metric, quantile: float | None) -> float:
+        match metric.finish:
+            case "mean":
+                return self.done.mean(metric.columns[0])
+            case "stderr":
+                return self.done.standard_error(metric.columns[0])
+            case "ece":
+                return self.done.block.calibrations[metric.group].error()
+            case _:
+                assert quantile is not None
+                return quantile
+
+    def layers(self) -> tuple[LayerResult, ...] | None:
+        found = tuple(
+            LayerResult(
+                layer.student, layer.teacher, layer.weight, finite(self.done.mean(layer.column))
+            )
+            for layer in self.scoring.layers
+        )
+        return found or None
+
+    def nonfinite(self) -> dict[str, int]:
+        """How many rows are infinite, by term and by the metrics made of a column."""
+        counts = {name: self.done.nonfinite(name) for name in self.done.names}
+        found = {term.name: counts[term.name] for term in self.scoring.terms}
+        found |= {
+            name: counts[METRICS[name].columns[0]]
+            for name, value in self.metrics().items()
+            if value is None
+        }
+        return {name: count for name, count in found.items() if count}
+
+    def batch(self, index: int, batch: Batch) -> BatchResult:
+        means = _means(self.done.names, batch.moments)
+        return BatchResult(
+            index=index,
+            start=batch.start,
+            stop=batch.stop,
+            loss=finite(weighted(self.weights(), means)),
+            terms={term.name: finite(means[term.name]) for term in self.scoring.terms},
+            metrics={
+                name: finite(means[column])
+                for column, name in BATCH_METRICS.items()
+                if name in self.scoring.metrics
+            },
+        )
+
+
+def weighted(weights: Mapping[str, float], terms: Mapping[str, float]) -> float:
+    """The sum of weight times term; a weight of 0 takes a term out, also an infinite one."""
+    return sum(weight * terms[name] for name, weight in weights.items() if weight)
+
+
+def _level(metric: Metric) -> float | None:
+    """The quantile that a metric is; None where it is none."""
+    return 1.0 if metric.finish == "max" else metric.quantile
+
+
+def _means(names: Sequence[str], moments: Moments) -> dict[str, float]:
+    return {name: moments.mean(index) for index, name in enumerate(names)}
+
+
+def tabulate(
+    passes: Passes,
+    scoring: Scoring,
+    done: Finished,
+    batches: Sequence[Batch],
+    *,
+    teachers: tuple[TeacherResult, ...] | None,
+    facts: Mapping[str, Any],
+) -> Result:
+    """The result of a run."""
+    table = Table(scoring, done)
+    return Result(
+        command="score",
+        strategy=passes.config.strategy,
+        rows=done.rows,
+        rows_skipped=done.skipped,
+        loss=table.loss(),
+        terms=table.terms(),
+        weights=table.weights(),
+        metrics=table.metrics(),
+        layers=table.layers(),
+        teachers=teachers,
+        batches=tuple(table.batch(index, batch) for index, batch in enumerate(batches)),
+        nonfinite=table.nonfinite(),
+        facts={**_facts(passes, scoring, done), **facts},
+    )
+
+
+def _facts(passes: Passes, scoring: Scoring, done: Finished) -> dict[str, Any]:
+    config, machine = passes.config, passes.machine
+    facts = {
+        "config": config.resolved(),
+        "config_sha256": config.sha256(),
+        "inputs": [_input(item) for item in passes.inputs],
+        "losses": {term.name: term.loss for term in scoring.terms},
+        "conventions": conventions(scoring),
+        "temperature": scoring.temperature,
+        "precision": str(machine.precision),
+        "device": machine.backend.device,
+        "kernel": machine.backend.kernel,
+        "threads": machine.threads,
+        "classes": passes.inputs.classes,
+        "unavailable": scoring.unavailable,
+        "versions": versions(),
+    }
+    if isinstance(done.spread, Histogram):
+        facts["quantiles"] = "from a logarithmic histogram, relative error 2^-10"
+    return facts
+
+
+def _input(item: Input) -> dict[str, Any]:
+    kind = {"kind": item.kind, "temperature": item.temperature} if item.is_scores else {}
+    return {"role": item.role, **describe(item.reader), "path": item.reader.name, **kind}
+
+
+def conventions(scoring: Scoring) -> str:
+    """What the numbers mean, in one line."""
+    parts = [term.convention for term in scoring.terms]
+    if "kl_mean" in scoring.metrics:
+        parts.append(f"KL metrics = KL(P || Q) at T = {scoring.temperature:g}, without T^2")
+    return "; ".join([*parts, "natural logarithm, sums over classes, means over rows"])
+
+
+def versions() -> dict[str, str]:
+    """Of distill and of what it computes with."""
+    parts = ("numpy", "h5py")
+    return {
+        "distillcli": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in parts},
+    }

@@ -1,0 +1,164 @@
+"""Row values -> the figures of the whole run, and those of each batch of the report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from distillcli.accumulators import (
+    BLOCK,
+    Calibration,
+    Dyadic,
+    Moments,
+    RowValues,
+    joined,
+)
+from distillcli.quantiles import Histogram, Sample, spread
+
+BATCHES_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class Block:
+    """The statistics of the rows of one block: moments of all columns, bins of calibration."""
+
+    moments: Moments
+    calibrations: dict[str, Calibration]
+
+    @classmethod
+    def of(cls, rows: RowValues, sides: tuple[str, ...]) -> "Block":
+        bins = {
+            side: Calibration.of(
+                confidence=rows.kept(f"{side}_confidence"),
+                correct=rows.kept(f"{side}_accuracy"),
+            )
+            for side in sides
+        }
+        return cls(Moments.of(rows), bins)
+
+    def merge(self, other: "Block") -> "Block":
+        bins = {
+            side: bins.merge(other.calibrations[side]) for side, bins in self.calibrations.items()
+        }
+        return Block(self.moments.merge(other.moments), bins)
+
+
+class Totals:
+    """The statistics of all rows, taken up in row order.
+
+    Args:
+        names: the columns.
+        rows: how many rows there will be; of very many the quantiles are estimated.
+        quantiles_of: the column whose quantiles are wanted, if any.
+        calibrated: the sides, teacher or student, whose calibration is wanted.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        rows: int,
+        *,
+        quantiles_of: str | None = None,
+        calibrated: tuple[str, ...] = (),
+    ) -> None:
+        self.names = names
+        self._quantiles_of = quantiles_of
+        self._calibrated = calibrated
+        self._spread = spread(rows)
+        self._blocks: Dyadic[Block] = Dyadic()
+        self._waiting: list[RowValues] = []
+
+    def add(self, rows: RowValues) -> None:
+        """Take up the rows that follow."""
+        if self._quantiles_of is not None:
+            self._spread = self._spread.including(rows.kept(self._quantiles_of))
+        for piece in rows.pieces(BLOCK):
+            self._waiting.append(piece)
+            if piece.stop % BLOCK == 0:
+                self._close_block()
+
+    def _close_block(self) -> None:
+        if self._waiting:
+            rows = joined(self._waiting)
+            block = Block.of(rows, self._calibrated)
+            self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, block))
+            self._waiting = []
+
+    def finish(self) -> "Finished":
+        """The figures, once all rows are in."""
+        self._close_block()
+        block = self._blocks.value()
+        assert block is not None  # an empty input is refused before
+        return Finished(self.names, block, self._spread)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The figures of a run by column name."""
+
+    names: tuple[str, ...]
+    block: Block
+    spread: Sample | Histogram
+
+    @property
+    def rows(self) -> int:
+        return self.block.moments.rows
+
+    @property
+    def skipped(self) -> int:
+        return self.block.moments.skipped
+
+    def mean(self, name: str) -> float:
+        return self.block.moments.mean(self.names.index(name))
+
+    def standard_error(self, name: str) -> float:
+        return self.block.moments.standard_error(self.names.index(name))
+
+    def nonfinite(self, name: str) -> int:
+        return int(self.block.moments.nonfinite[self.names.index(name)])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows `start` to `stop` of the report and their moments."""
+
+    start: int
+    stop: int
+    moments: Moments
+
+
+@dataclass
+class Batches:
+    """The run cut at every `size` rows from its first, for the report.
+
+    Args:
+        on_batch: called with each batch as soon as it is whole.
+    """
+
+    size: int
+    first: int
+    stop: int
+    on_batch: Callable[[Batch], None] | None = None
+    found: list[Batch] = field(default_factory=list)
+    _open: Batch | None = None
+
+    def add(self, rows: RowValues) -> None:
+        """Take up the rows that follow."""
+        for piece in rows.pieces(self.size, self.first):
+            moments, start = Moments.of(piece), piece.start
+            if self._open is not None:
+                moments, start = self._open.moments.merge(moments), self._open.start
+            self._open = Batch(start, piece.stop, moments)
+            if piece.stop == self.stop or (piece.stop - self.first) % self.size == 0:
+                self._close()
+
+    def _close(self) -> None:
+        assert self._open is not None
+        self.found.append(self._open)
+        if self.on_batch is not None:
+            self.on_batch(self._open)
+        self._open = None
+
+
+def neighbours_joined(batch_size: int, rows: int) -> int:
+    """How many neighbouring batches make one entry, so that at most `BATCHES_KEPT` are kept."""
+    batches = -(-rows // batch_size)
+    return -(-batches // BATCHES_KEPT)
