@@ -41,6 +41,7 @@ _INTEGERS = {
 _BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16}
 _MAY_BE_BFLOAT16 = {"u2", "V2", "bf2"}
 
+READABLE = "float16, bfloat16, float32, float64, and integers for labels"
 DECLARE_BFLOAT16 = "if they are bfloat16, say so in the source: {path: ..., dtype: bfloat16}"
 
 _REFUSED = {
@@ -83,7 +84,12 @@ def element_of(code: str, declared: str | None, where: str) -> Element:
     return element
 
 
-READABLE = "float16, bfloat16, float32, float64, and integers for labels"
+def listed(code: str, declared: str | None) -> tuple[str, bool]:
+    """An element type as a list of candidates shows it, and whether it can be read."""
+    try:
+        return element_of(code, declared if code in _MAY_BE_BFLOAT16 else None, "").name, True
+    except FormatError as error:
+        return error.problem, False
 
 
 def widen(raw: Array, element: Element, dtype: Any, out: Array | None = None) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 
 from distillcli.errors import DistillError, FormatError, MissingError
 from distillcli.formats.chunks import ChunkedArray, ChunkTable
-from distillcli.formats.elements import Array, Element, element_of
+from distillcli.formats.elements import Array, Element, element_of, listed
 from distillcli.formats.files import InputFile
 from distillcli.formats.paths import natural_key
 from distillcli.formats.readers import ArrayInfo, StoredArray, boxes
@@ -82,11 +82,11 @@ class Hdf5File:
         with _library(self._file.where):
             self._handle.close()
 
-    def names(self) -> list[ArrayInfo]:
+    def names(self, declared: str | None) -> list[ArrayInfo]:
         """The datasets that hard links lead to, each once."""
         with _library(self._file.where):
             return [
-                _info(path, node)
+                _info(path, node, declared)
                 for path, node in self._walk()
                 if isinstance(node, h5py.h5d.DatasetID)
             ]
@@ -205,30 +205,30 @@ def _encode(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def _info(name: str, dataset: Any) -> ArrayInfo:
-    try:
-        element, _ = _element(dataset.get_type(), None, "")
-    except FormatError as error:
-        return ArrayInfo(name, (), error.problem, readable=False)
-    return ArrayInfo(name, tuple(dataset.shape), element.name, readable=True)
+def _info(name: str, dataset: Any, declared: str | None) -> ArrayInfo:
+    shape = tuple(dataset.shape or ())
+    return ArrayInfo(name, shape, *listed(_type_code(dataset.get_type()), declared))
 
 
 def _element(kind: Any, declared: str | None, where: str) -> tuple[Element, bool]:
     """The element type, and whether it is stored in the other byte order."""
+    element = element_of(_type_code(kind), declared, where)
+    ordered = isinstance(kind, h5py.h5t.TypeFloatID | h5py.h5t.TypeIntegerID)
+    return element, ordered and kind.get_order() != _NATIVE_ORDER and element.itemsize > 1
+
+
+def _type_code(kind: Any) -> str:
     size = kind.get_size()
     if isinstance(kind, h5py.h5t.TypeOpaqueID):
-        return element_of(f"V{size}", declared, where), False
+        return f"V{size}"
     if isinstance(kind, h5py.h5t.TypeFloatID):
-        code = _float_code(kind, size)
-    elif isinstance(kind, h5py.h5t.TypeIntegerID) and kind.get_precision() == 8 * size:
-        code = f"{'u' if kind.get_sign() == h5py.h5t.SGN_NONE else 'i'}{size}"
-    else:
-        code = _OTHER_CLASSES.get(kind.get_class(), f"class {kind.get_class()}")
-    element = element_of(code, declared, where)
-    swapped = kind.get_order() != h5py.h5t.NATIVE_INT32.get_order() and size > 1
-    return element, swapped
+        return _float_code(kind, size)
+    if isinstance(kind, h5py.h5t.TypeIntegerID) and kind.get_precision() == 8 * size:
+        return f"{'u' if kind.get_sign() == h5py.h5t.SGN_NONE else 'i'}{size}"
+    return _OTHER_CLASSES.get(kind.get_class(), f"class {kind.get_class()}")
 
 
+_NATIVE_ORDER = h5py.h5t.NATIVE_INT32.get_order()
 _OTHER_CLASSES = {
     h5py.h5t.STRING: "S",
     h5py.h5t.COMPOUND: "structured",

@@ -134,7 +134,7 @@ class NpyFile:
         self._file = file
         self._header = parse_header(file.read, file.where)
 
-    def names(self) -> list[ArrayInfo]:
+    def names(self, declared: str | None) -> list[ArrayInfo]:
         """The one array, which has no name."""
         return []
 

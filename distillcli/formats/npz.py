@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from distillcli.errors import FormatError, MissingError
-from distillcli.formats.elements import element_of
+from distillcli.formats.elements import element_of, listed
 from distillcli.formats.files import InputFile
 from distillcli.formats.npy import Header, check_length, parse_header, stored_array
 from distillcli.formats.readers import ArrayInfo, StoredArray
@@ -41,17 +41,16 @@ class NpzFile:
         self._file = file
         self._members = _directory(file)
 
-    def names(self) -> list[ArrayInfo]:
+    def names(self, declared: str | None) -> list[ArrayInfo]:
         """The arrays in it, with those that cannot be read."""
-        return [self._info(name) for name in self._members]
+        return [self._info(name, declared) for name in self._members]
 
-    def _info(self, name: str) -> ArrayInfo:
+    def _info(self, name: str, declared: str | None) -> ArrayInfo:
         try:
             _, header = self._open(name)
-            element = element_of(header.code, None, "")
         except FormatError as error:
             return ArrayInfo(name, (), error.problem, readable=False)
-        return ArrayInfo(name, header.shape, element.name, readable=True)
+        return ArrayInfo(name, header.shape, *listed(header.code, declared))
 
     def array(self, name: str | None, declared: str | None) -> StoredArray:
         """One array.

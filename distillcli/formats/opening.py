@@ -238,16 +238,15 @@ def choose(
     """
     name = location.dataset
     if name is None and container.named:
-        name = _only(file, container, need)
+        name = _only(file, container.names(location.dtype), need)
     try:
         return name, container.array(name, location.dtype)
     except MissingError as error:
-        hint = candidates(container.names(), need, name or "")
+        hint = candidates(container.names(location.dtype), need, name or "")
         raise MissingError(error.where, error.problem, hint) from None
 
 
-def _only(file: InputFile, container: Container, need: Need) -> str:
-    infos = container.names()
+def _only(file: InputFile, infos: Sequence[ArrayInfo], need: Need) -> str:
     fitting = [info for info in infos if need.fits(info)]
     if len(fitting) == 1:
         return fitting[0].name

@@ -47,8 +47,8 @@ class Container(Protocol):
     def named(self) -> bool:
         """Whether its arrays have names."""
 
-    def names(self) -> list[ArrayInfo]:
-        """The arrays in it, as far as they can be listed."""
+    def names(self, declared: str | None) -> list[ArrayInfo]:
+        """The arrays in it, as far as they can be listed, in view of a declared type."""
 
     def array(self, name: str | None, declared: str | None) -> StoredArray:
         """One array, checked; `name` is None where the file holds one array by its nature."""

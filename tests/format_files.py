@@ -1,0 +1,97 @@
+"""Files to read in tests: sources as a config would give them, and odd files of every format."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Part:
+    """One path of a source."""
+
+    pattern: str
+    path: str
+    base: str
+    dataset: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Parts joined along the first axis."""
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Hidden states."""
+
+    sources: tuple[Source, ...]
+    single: bool
+
+
+def source(base: Path, *texts: str, dtype: str | None = None) -> Source:
+    """A source with paths relative to `base`, each `path` or `path::dataset`."""
+    parts = []
+    for text in texts:
+        pattern, _, dataset = text.partition("::")
+        path = os.path.join(base, pattern)
+        parts.append(Part(pattern, path, str(base), dataset or None, dtype))
+    return Source(tuple(parts))
+
+
+def npy_bytes(array: np.ndarray, *, fortran: bool = False) -> bytes:
+    """An NPY file; raw 2-byte elements keep their order of axes too."""
+    buffer = BytesIO()
+    np.save(buffer, np.asfortranarray(array) if fortran else np.ascontiguousarray(array))
+    return buffer.getvalue()
+
+
+def npy_header(text: str, *, version: int = 1, data: bytes = b"") -> bytes:
+    """An NPY file with a header of one's own making."""
+    header = text.encode()
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header + data
+
+
+def write_npz(path: Path, members: dict[str, bytes], *, deflated: bool = False) -> None:
+    """An NPZ file of NPY bytes by name."""
+    method = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+
+
+def bfloat16_type(*, big_endian: bool = False) -> "h5py.h5t.TypeFloatID":
+    """A true HDF5 floating-point type with the layout of bfloat16."""
+    kind = (h5py.h5t.IEEE_F32BE if big_endian else h5py.h5t.IEEE_F32LE).copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_precision(16)
+    kind.set_offset(0)
+    kind.set_size(2)
+    kind.set_ebias(127)
+    return kind
+
+
+def create_raw(
+    group: "h5py.Group", name: str, raw: np.ndarray, kind: "h5py.h5t.TypeID", **options: object
+) -> None:
+    """A dataset of any type, written without conversion."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    if chunks := options.get("chunks"):
+        plist.set_chunk(chunks)
+    if options.get("shuffle"):
+        plist.set_shuffle()
+    if options.get("compression") == "gzip":
+        plist.set_deflate(4)
+    if options.get("fletcher32"):
+        plist.set_fletcher32()
+    space = h5py.h5s.create_simple(raw.shape)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, plist)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(raw), kind)
