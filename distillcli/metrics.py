@@ -1,7 +1,7 @@
 """The metrics: what is measured on each row, and what is made of the rows.
 
-A metric is a reduction of one or two columns, and a column is one float64 number per row. METRICS is
-the only list of them; the sums over rows are made elsewhere.
+A metric is a reduction of one or two columns, and a column is one float64 number per row. METRICS
+is the only list of them; the sums over rows are made elsewhere.
 """
 
 from collections.abc import Callable, Collection
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillcli.backend import Array, namespace
-from distillcli.numerics import Logits, at, row_sum, widen
+from distillcli.numerics import Logits, at, row_sum
 
 Role = Literal["teacher", "student", "labels"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
@@ -167,7 +167,7 @@ def _agreement(name: str, meaning: str) -> Metric:
 
 def _of_role(role: Literal["student", "teacher"]) -> tuple[Metric, ...]:
     alone: frozenset[Role] = frozenset((role,))
-    with_labels = alone | {"labels"}
+    with_labels: frozenset[Role] = frozenset((role, "labels"))
     correct, sure = f"{role}_accuracy", f"{role}_confidence"
     likely, spread = f"{role}_nll", f"{role}_entropy"
     ece = f"expected calibration error of the {role}: 15 equal bins of the top probability"

@@ -156,9 +156,9 @@ class Logits:
         """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class."""
         xp = namespace(self.raw)
         known = (labels >= 0) & (labels < self.raw.shape[1])
-        chosen = widen(at(self.scores, xp.where(known, labels, xp.zeros_like(labels))))
+        chosen = widen(at(self.scores, xp.where(known, labels, 0)))
         value = self.softened(1.0).log_total - (chosen - widen(self.max))
-        return xp.where(known, value, xp.asarray(math.nan, dtype=xp.float64))
+        return xp.where(known, value, math.nan)
 
     def divergence(self, other: "Logits", temperature: float) -> Array:
         """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows].
@@ -181,15 +181,15 @@ def _log(p: Array) -> Array:
     """log p without warnings: -inf at 0, NaN for what is negative or NaN."""
     xp = namespace(p)
     positive = p > 0
-    other = xp.where(p == 0, xp.full_like(p, -math.inf), xp.full_like(p, math.nan))
-    return xp.where(positive, xp.log(xp.where(positive, p, xp.ones_like(p))), other)
+    other = xp.where(p == 0, xp.full_like(p, -math.inf), math.nan)
+    return xp.where(positive, xp.log(xp.where(positive, p, 1.0)), other)
 
 
 def _kl(p: Logits, q: Logits, temperature: float) -> Array:
     gap = log_ratio(p, q, temperature)
-    infinite = namespace(gap).max(gap, axis=-1) > INFINITE_GAP
-    rows = weighted_by_p(p, q, temperature, gap, kl_term, tail=1.0)
-    return namespace(rows).where(infinite, namespace(rows).full_like(rows, math.inf), rows)
+    xp = namespace(gap)
+    infinite = xp.max(gap, axis=-1) > INFINITE_GAP
+    return xp.where(infinite, math.inf, weighted_by_p(p, q, temperature, gap, kl_term, tail=1.0))
 
 
 def kl_term(gap: Array) -> Array:
