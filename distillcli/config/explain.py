@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from distillcli.config.config import Catalogue
 from distillcli.config.models import (
+    OWNERS,
+    STRATEGIES,
     EnsembleSection,
     LongSource,
     ProgressiveSection,
@@ -58,23 +60,29 @@ def unknown(path: Path, data: Mapping[str, Any], catalogue: Catalogue) -> tuple[
     """What is wrong with a key that no section has, and what was probably meant."""
     name, section = str(path[-1]), path[:-1]
     known = list(SECTIONS.get(section, LongSource).model_fields)
-    homes = [home for home in _homes(name, catalogue) if home != section]
-    homes.sort(key=lambda home: home[:1] not in ((), (data.get("strategy"),)))
+    strategy = data.get("strategy")
+    homes = [home for home in _homes(name, catalogue) if home != section and _has(strategy, home)]
     close = nearest(name, known)
-    if homes and homes[0] == ():
+    if () in homes and _has(strategy, (name,) if name in OWNERS else ()):
         return "unknown key", f"{name} stands at the top level, without indentation"
-    if homes:
+    if homes and homes[0] != ():
         return "unknown key", f"{name} belongs under {dotted(homes[0])}"
     if close:
         return "unknown key", f"did you mean {close}?"
     return "unknown key", f"the keys here are {', '.join(known)}"
 
 
+def _has(strategy: object, home: Path) -> bool:
+    """Whether configs of this strategy have this section."""
+    return strategy not in STRATEGIES or home == () or strategy in OWNERS[str(home[0])]
+
+
 def _homes(name: str, catalogue: Catalogue) -> Iterable[Path]:
     """The sections that have a key of this name."""
     found = [section for section, model in SECTIONS.items() if name in model.model_fields]
     losses = catalogue.logit_losses.values()
-    if any(name == parameter.name for loss in losses for parameter in loss.parameters):
+    names = {parameter.name for loss in losses for parameter in loss.parameters}
+    if name in {"name", *names}:
         found.append(("response", "soft_loss"))
     return found
 

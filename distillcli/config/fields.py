@@ -164,7 +164,7 @@ class Pair(_Field):
         what = "must be a pair [student layer, teacher layer]"
         if not isinstance(value, list | tuple) or len(value) != 2:
             count = f"a list of {len(value)}" if isinstance(value, list | tuple) else shown(value)
-            raise refusal(f"{what}, not {count}", "like [[0, 1], [1, 3]]")
+            raise refusal(f"{what}, not {count}", "write pairs like [[0, 1], [1, 3]]")
         for index in value:
             if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
                 raise refusal(f"{what}: {shown(index)} is not a layer, which are counted from 0")

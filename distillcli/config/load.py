@@ -10,6 +10,7 @@ from distillcli.config import build
 from distillcli.config.config import Catalogue, Config
 from distillcli.config.explain import read
 from distillcli.config.models import (
+    OWNERS,
     STRATEGIES,
     EnsembleSection,
     ProgressiveSection,
@@ -22,16 +23,6 @@ from distillcli.config.text import escaped, nearest, shown
 from distillcli.config.tree import MAX_BYTES, parse
 from distillcli.errors import ConfigError, MissingError
 
-# The keys that only some strategies have, and of which strategies.
-_OWNERS = {
-    "teacher": ("response", "progressive"),
-    "teachers": ("ensemble",),
-    "teacher_hidden": ("progressive",),
-    "student_hidden": ("progressive",),
-    "response": ("response", "progressive"),
-    "progressive": ("progressive",),
-    "ensemble": ("ensemble",),
-}
 _REQUIRED = {
     "response": ("teacher", "student"),
     "progressive": ("teacher_hidden", "student_hidden"),
@@ -150,7 +141,7 @@ def _check_owners(data: Mapping[str, Any], problems: Problems) -> None:
     strategy = data.get("strategy")
     if strategy not in STRATEGIES:
         return
-    for key, owners in _OWNERS.items():
+    for key, owners in OWNERS.items():
         if data.get(key) is not None and strategy not in owners:
             problem = f"belongs to strategy {' or '.join(owners)}, and the strategy is {strategy}"
             problems.add((key,), problem, _instead(key, strategy))

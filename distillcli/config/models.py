@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from distillcli.config.fields import Choice, Device, Number, Pair, Text, Whole
 
 STRATEGIES = ("response", "progressive", "ensemble")
+# The keys that only some strategies have, and of which strategies.
+OWNERS = {
+    "teacher": ("response", "progressive"),
+    "teachers": ("ensemble",),
+    "teacher_hidden": ("progressive",),
+    "student_hidden": ("progressive",),
+    "response": ("response", "progressive"),
+    "progressive": ("progressive",),
+    "ensemble": ("ensemble",),
+}
 PRESETS = ("pure_kl", "balanced", "hinton")
 KINDS = ("logits", "probabilities", "log_probabilities")
 DTYPES = (
