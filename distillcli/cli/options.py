@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from distillcli.cli.app import Version, app
 from distillcli.cli.outcomes import guarded
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Shared:
     debug: Annotated[
         bool, _option("--debug", help="Show the traceback when distill itself fails.")
     ] = False
+    version: Version = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Computing(Shared):
         return source is None or source.name == "COMMANDLINE"
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Function], Function]:
+def command(name: str) -> Callable[[Function], Function]:
     """Register a function as a command.
 
     Its parameter `shared`, if it has one, is replaced by the options of that parameter's class, and

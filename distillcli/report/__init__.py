@@ -5,7 +5,7 @@ from typing import Protocol, TextIO
 
 from distillcli.errors import UsageError
 from distillcli.report.jsonreport import write_json
-from distillcli.report.messages import print_error, print_note, print_warning
+from distillcli.report.messages import print_error, print_facts, print_note, print_warning
 from distillcli.report.progress import Progress
 from distillcli.report.table import write_table
 from distillcli.report.text import escape
@@ -17,6 +17,7 @@ __all__ = [
     "Renderer",
     "escape",
     "print_error",
+    "print_facts",
     "print_note",
     "print_warning",
     "render",

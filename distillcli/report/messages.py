@@ -1,6 +1,7 @@
 """What goes to stderr: errors, warnings and notes, each on one line of its own, never wrapped."""
 
 import sys
+from collections.abc import Mapping
 from typing import TextIO
 
 from rich.text import Text
@@ -27,6 +28,21 @@ def print_warning(text: str, stream: TextIO | None = None, *, color: bool | None
 def print_note(text: str, stream: TextIO | None = None, *, color: bool | None = None) -> None:
     """Write `distill: note: text`."""
     _print("note", "bold", text, stream, color)
+
+
+def print_facts(
+    facts: Mapping[str, str], stream: TextIO | None = None, *, color: bool | None = None
+) -> None:
+    """Write `name  value` lines with the values below each other, each on one line."""
+    stream = sys.stdout if stream is None else stream
+    page = Page(None, Page.of(stream, color=color).color, Page.of(stream).encoding)
+    width = max(map(len, facts))
+    lines = [
+        Text.assemble((escape(name).ljust(width), "dim"), f"  {escape(value)}")
+        for name, value in facts.items()
+    ]
+    stream.write(page.text(lines))
+    stream.flush()
 
 
 def _print(kind: str, style: str, text: str, stream: TextIO | None, color: bool | None) -> None:
