@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogue_stand_in import CATALOGUE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalogue_stand_in import CATALOGUE
 from distillcli.config import (
     Config,
     FromFile,
@@ -441,7 +441,7 @@ def test_a_malformed_assignment_is_a_usage_error(text: str, message: str) -> Non
 def test_a_variable_names_itself() -> None:
     """As a flag does."""
     assert parse_value("4", where="DISTILL_THREADS") == 4
-    with pytest.raises(UsageError, match="^DISTILL_THREADS: the value is not plain YAML"):
+    with pytest.raises(UsageError, match=r"^DISTILL_THREADS: the value is not plain YAML"):
         parse_value("[", where="DISTILL_THREADS")
     assert parse_set("threads=1", where="DISTILL_SET").where == "DISTILL_SET threads=1"
 

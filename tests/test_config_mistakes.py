@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from catalogue_stand_in import CATALOGUE
+
 from distillcli.config import load, parse_set
 from distillcli.errors import ConfigErrors
 
@@ -388,6 +388,12 @@ MISTAKES = {
     "two inner weights": (
         RESPONSE + "response: {soft_loss: {name: combined_kl_mse, kl_weight: 0, mse_weight: 0}}\n",
         ["4:12: response.soft_loss: kl_weight and mse_weight are both 0; one must be above 0"],
+    ),
+    "one bad inner weight": (
+        RESPONSE + "response: {soft_loss: {name: combined_kl_mse, kl_weight: -1, mse_weight: 0}}\n",
+        [
+            "4:47: response.soft_loss.kl_weight: must be a finite number of at least 0, not -1",
+        ],
     ),
     # progressive
     "mapping as a mapping": (

@@ -1,25 +1,22 @@
 """The parts of a config from what is written: defaults, and what goes with what."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from distillcli.config.choice import TEMPERATURE, feature_loss, given_or, soft_loss
 from distillcli.config.config import (
     Catalogue,
     Ensemble,
     FromFile,
     LeastSquares,
-    LossChoice,
-    LossSpec,
-    ParameterSpec,
     Progressive,
     Projection,
     Response,
     XavierUniform,
 )
-from distillcli.config.fields import Flag, Number, Whole
 from distillcli.config.models import (
     EnsembleSection,
     LongSource,
@@ -29,11 +26,9 @@ from distillcli.config.models import (
 )
 from distillcli.config.settings import Problems
 from distillcli.config.sources import SourceReader
-from distillcli.config.text import dotted, nearest, shown
 from distillcli.config.tree import Path
 
 ALPHA = 0.7
-TEMPERATURE = 4.0
 PRESETS = {"pure_kl": 1.0, "balanced": 0.5, "hinton": 0.7}
 PRESET_TEMPERATURE = 4.0  # of the presets that fix one: balanced and hinton
 _FORMS = ("alpha", "preset", "soft_label_weight", "hard_label_weight")
@@ -55,7 +50,7 @@ class Builder:
 
 def response(build: Builder, written: ResponseSection) -> Response:
     """The response term."""
-    loss = _soft_loss(build, written.soft_loss)
+    loss = soft_loss(build.problems, build.catalogue, written.soft_loss)
     _check_preset_temperature(build, written)
     soft, hard, assumed = _label_weights(build, written)
     return Response(loss, soft, hard, assumed)
@@ -68,14 +63,14 @@ def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) 
     if not pairs and not build.problems.touch((*path, "layer_mapping")):
         hint = "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]"
         build.problems.add((*path, "layer_mapping"), "is missing", hint)
-    hidden = _or(written.hidden_weight, 1.0)
-    outer = _or(written.response_weight, 1.0)
+    hidden = given_or(written.hidden_weight, 1.0)
+    outer = given_or(written.response_weight, 1.0)
     if hidden == 0 and (outer == 0 or not responds):
         problem = "is 0, and there is no other term"
         build.problems.add((*path, "hidden_weight"), problem, "give one term a weight above 0")
     return Progressive(
         layer_mapping=pairs,
-        loss=_feature_loss(build, written.loss),
+        loss=feature_loss(build.problems, build.catalogue, written.loss),
         hidden_weight=hidden,
         response_weight=outer,
         layer_weights=_shares(
@@ -97,7 +92,7 @@ def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ense
     if alpha < 1 and written.alpha is not None:
         _need_labels(build, ("ensemble", "alpha"), f"alpha {alpha:g}")
     weights = _shares(build, written.weights, path, teachers, "teachers")
-    temperature = _or(written.temperature, TEMPERATURE)
+    temperature = given_or(written.temperature, TEMPERATURE)
     return Ensemble(
         written.combine or "logits", weights, temperature, alpha, complement(alpha), assumed
     )
@@ -121,10 +116,6 @@ def normalised(weights: Sequence[float]) -> tuple[float, ...]:
     return tuple(weight / total for weight in scaled)
 
 
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
 def _shares(
     build: Builder, written: Any, path: Path, count: int, what: str
 ) -> Any:  # a rule's name, or a tuple
@@ -138,93 +129,6 @@ def _shares(
     return normalised(written)
 
 
-def _feature_loss(build: Builder, name: str | None) -> str:
-    if name is not None and name not in build.catalogue.feature_losses:
-        _unknown_loss(build, ("progressive", "loss"), name, build.catalogue.feature_losses)
-    return name or "mse"
-
-
-def _soft_loss(build: Builder, written: Mapping[str, Any] | None) -> LossChoice:
-    path: Path = ("response", "soft_loss")
-    given = {key: value for key, value in (written or {}).items() if key != "name"}
-    name = (written or {}).get("name")
-    losses = build.catalogue.logit_losses
-    if name is None:
-        name = "kl"
-    elif not isinstance(name, str):
-        build.problems.add((*path, "name"), f"must be the name of a loss, not {shown(name)}")
-        return LossChoice("kl", {})
-    if name not in losses:
-        _unknown_loss(build, (*path, "name"), name, losses)
-        return LossChoice(name, {})
-    return LossChoice(name, _parameters(build, losses[name], given, path))
-
-
-def _unknown_loss(build: Builder, path: Path, name: str, losses: Mapping[str, LossSpec]) -> None:
-    close = nearest(name, losses)
-    hint = f"did you mean {close}?" if close else None
-    build.problems.add(path, f"must be {_listing(losses)}, not {shown(name)}", hint)
-
-
-def _listing(names: Mapping[str, LossSpec]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def _parameters(
-    build: Builder, loss: LossSpec, given: Mapping[str, Any], path: Path
-) -> dict[str, Any]:
-    values = {parameter.name: _default(parameter) for parameter in loss.parameters}
-    checks = {parameter.name: _check(parameter) for parameter in loss.parameters}
-    for key, value in given.items():
-        if key not in checks:
-            _unknown_parameter(build, loss, key, path)
-        elif value is not None:
-            values[key] = _checked(build, checks[key], value, (*path, key))
-    weights = [name for name in values if name.endswith("_weight")]
-    if weights and not any(values[name] for name in weights):
-        build.problems.add(path, f"{' and '.join(weights)} are both 0", "one must be above 0")
-    return values
-
-
-def _default(parameter: ParameterSpec) -> Any:
-    return TEMPERATURE if parameter.name == "temperature" else parameter.default
-
-
-def _check(parameter: ParameterSpec) -> Number | Whole | Flag:
-    if parameter.kind is bool:
-        return Flag()
-    low, high = _or(parameter.low, -math.inf), _or(parameter.high, math.inf)
-    if parameter.kind is int:
-        return Whole(int(max(low, -(2**62))), int(min(high, 2**62)))
-    if parameter.name == "temperature":
-        return Number(max(low, 1e-4), min(high, 1e4))
-    return Number(low, high)
-
-
-def _checked(build: Builder, check: Number | Whole | Flag, value: Any, path: Path) -> Any:
-    from pydantic_core import PydanticCustomError
-
-    try:
-        return check(value)
-    except PydanticCustomError as error:
-        context = error.context or {}
-        build.problems.add(path, context["problem"], context["hint"])
-        return None
-
-
-def _unknown_parameter(build: Builder, loss: LossSpec, key: str, path: Path) -> None:
-    names = [parameter.name for parameter in loss.parameters]
-    close = nearest(key, ["name", *names])
-    hint = f"did you mean {close}?" if close and close != key else None
-    origins = build.problems.origins
-    if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):
-        hint = f"{over.where} keeps the other keys of soft_loss: set all of it, "
-        hint += f"like {dotted(path)}={{name: {loss.name}}}"
-    has = f"{loss.name} has {', '.join(names)}" if names else f"{loss.name} has no parameters"
-    build.problems.add((*path, key), f"unknown key: {has}", hint)
-
-
 def _label_weights(build: Builder, written: ResponseSection) -> tuple[float, float, bool]:
     """Soft weight, hard weight, and whether they were assumed."""
     path = ("response",)
@@ -235,10 +139,13 @@ def _label_weights(build: Builder, written: ResponseSection) -> tuple[float, flo
     if not given:
         return (ALPHA, complement(ALPHA), False) if build.labels else (1.0, 0.0, True)
     if given[0] in ("alpha", "preset"):
-        soft = PRESETS[written.preset] if written.preset else _or(written.alpha, 1.0)
+        soft = PRESETS[written.preset] if written.preset else given_or(written.alpha, 1.0)
         hard = complement(soft)
     else:
-        soft, hard = _or(written.soft_label_weight, 0.0), _or(written.hard_label_weight, 0.0)
+        soft, hard = (
+            given_or(written.soft_label_weight, 0.0),
+            given_or(written.hard_label_weight, 0.0),
+        )
     if soft == hard == 0:
         build.problems.add((*path, given[0]), "both label weights are 0", "one must be above 0")
     if hard > 0:
@@ -295,7 +202,7 @@ def _projection(build: Builder, written: ProjectionSection | str | None) -> Proj
         return FromFile(build.reader.source(long, path, scores=False))
     if kind == "xavier_uniform":
         return XavierUniform(written.seed or 0)
-    return LeastSquares(_or(written.ridge, 1e-3))
+    return LeastSquares(given_or(written.ridge, 1e-3))
 
 
 def _check_projection_keys(build: Builder, written: ProjectionSection, kind: str) -> None:

@@ -15,24 +15,36 @@ class ParameterSpec(Protocol):
     """A parameter of a loss."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its key in a config."""
+
     @property
-    def default(self) -> Any: ...
+    def default(self) -> Any:
+        """Its value where the config gives none; a temperature is 4 all the same."""
+
     @property
-    def low(self) -> float | None: ...
+    def low(self) -> float | None:
+        """The smallest value that is allowed, if there is one."""
+
     @property
-    def high(self) -> float | None: ...
+    def high(self) -> float | None:
+        """The largest value that is allowed, if there is one."""
+
     @property
-    def kind(self) -> type: ...
+    def kind(self) -> type:
+        """float, int or bool."""
 
 
 class LossSpec(Protocol):
     """What a config must know of a loss."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name in a config."""
+
     @property
-    def parameters(self) -> Sequence[ParameterSpec]: ...
+    def parameters(self) -> Sequence[ParameterSpec]:
+        """All that a config may set."""
 
 
 @dataclass(frozen=True)

@@ -19,21 +19,25 @@ def refusal(problem: str, hint: str | None = None) -> PydanticCustomError:
 
 
 class _Field:
-    """An annotation whose call checks a value and returns it."""
+    """An annotation that checks a value and describes itself to JSON Schema."""
 
-    def __call__(self, value: Any) -> Any:
+    def check(self, value: Any) -> Any:
+        """The value, converted if need be; raises `refusal` where it will not do."""
+        return self._check(value)
+
+    def _check(self, value: Any) -> Any:
         raise NotImplementedError
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self)
+        return core_schema.no_info_plain_validator_function(self.check)
 
     def __get_pydantic_json_schema__(
         self, _: CoreSchema, __: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return self.schema()
+        return self._schema()
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Number(_Field):
     low: float = 0.0
     high: float = math.inf
 
-    def __call__(self, value: Any) -> float:
+    def _check(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise refusal(f"must be {self}, not {shown(value)}", number_hint(value))
         if not self.low <= value <= self.high or not math.isfinite(_as_float(value)):
@@ -51,11 +55,13 @@ class Number(_Field):
         return float(value)
 
     def __str__(self) -> str:
+        if math.isinf(self.low):
+            return "a finite number"
         if math.isinf(self.high):
             return f"a finite number of at least {plain(self.low)}"
         return f"a number from {plain(self.low)} to {plain(self.high)}"
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         bounds = {"minimum": self.low, "maximum": self.high}
         return {"type": "number"} | {k: v for k, v in bounds.items() if math.isfinite(v)}
 
@@ -68,7 +74,7 @@ class Whole(_Field):
     high: int
     word: str | None = None
 
-    def __call__(self, value: Any) -> int | str:
+    def _check(self, value: Any) -> int | str:
         if self.word is not None and value == self.word:
             return self.word
         if isinstance(value, bool) or not isinstance(value, int):
@@ -83,7 +89,7 @@ class Whole(_Field):
         number = f"a whole number of at least {self.low}"
         return f"{self.word} or {number}" if self.word else number
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         number = {"type": "integer", "minimum": self.low, "maximum": self.high}
         return {"anyOf": [{"const": self.word}, number]} if self.word else number
 
@@ -95,7 +101,7 @@ class Choice(_Field):
     names: Sequence[str]
     other: str | None = None
 
-    def __call__(self, value: Any) -> str:
+    def _check(self, value: Any) -> str:
         if isinstance(value, str) and value in self.names:
             return value
         hint = suggestion(value, self.names) if isinstance(value, str) else None
@@ -106,7 +112,7 @@ class Choice(_Field):
         options = [*self.names, self.other] if self.other else list(self.names)
         return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         return {"enum": list(self.names)}
 
 
@@ -114,12 +120,12 @@ class Choice(_Field):
 class Flag(_Field):
     """true or false."""
 
-    def __call__(self, value: Any) -> bool:
+    def _check(self, value: Any) -> bool:
         if isinstance(value, bool):
             return value
         raise refusal(f"must be true or false, not {shown(value)}")
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         return {"type": "boolean"}
 
 
@@ -127,13 +133,13 @@ class Flag(_Field):
 class Device(_Field):
     """auto, cpu, cuda or cuda:N."""
 
-    def __call__(self, value: Any) -> str:
+    def _check(self, value: Any) -> str:
         if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
             return value
         hint = "did you mean cuda?" if isinstance(value, str) and "gpu" in value.lower() else None
         raise refusal(f"must be auto, cpu, cuda or cuda:N, not {shown(value)}", hint)
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         return {"type": "string", "pattern": "^(auto|cpu|cuda(:[0-9]{1,3})?)$"}
 
 
@@ -143,7 +149,7 @@ class Text(_Field):
 
     what: str
 
-    def __call__(self, value: Any) -> str:
+    def _check(self, value: Any) -> str:
         if not isinstance(value, str):
             raise refusal(f"must be {self.what}, not {shown(value)}")
         if not value.strip():
@@ -152,7 +158,7 @@ class Text(_Field):
             raise refusal("holds a null character")
         return value
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         return {"type": "string", "minLength": 1}
 
 
@@ -160,7 +166,7 @@ class Text(_Field):
 class Pair(_Field):
     """[student layer, teacher layer], both counted from 0."""
 
-    def __call__(self, value: Any) -> tuple[int, int]:
+    def _check(self, value: Any) -> tuple[int, int]:
         what = "must be a pair [student layer, teacher layer]"
         if not isinstance(value, list | tuple) or len(value) != 2:
             count = f"a list of {len(value)}" if isinstance(value, list | tuple) else shown(value)
@@ -170,7 +176,7 @@ class Pair(_Field):
                 raise refusal(f"{what}: {shown(index)} is not a layer, which are counted from 0")
         return value[0], value[1]
 
-    def schema(self) -> JsonSchemaValue:
+    def _schema(self) -> JsonSchemaValue:
         index = {"type": "integer", "minimum": 0}
         return {"type": "array", "items": index, "minItems": 2, "maxItems": 2}
 

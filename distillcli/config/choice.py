@@ -1,0 +1,111 @@
+"""Which loss a config chooses, and its parameters, held against the catalogue."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from distillcli.config.config import Catalogue, LossChoice, LossSpec, ParameterSpec
+from distillcli.config.fields import Flag, Number, Whole
+from distillcli.config.settings import Problems
+from distillcli.config.text import dotted, nearest, shown
+from distillcli.config.tree import Path
+
+TEMPERATURE = 4.0  # of a config that names none
+
+
+def given_or(value: float | None, default: float) -> float:
+    """The value, or the default where none is given."""
+    return default if value is None else value
+
+
+def feature_loss(problems: Problems, catalogue: Catalogue, name: str | None) -> str:
+    """The name of the loss between layers."""
+    if name is not None and name not in catalogue.feature_losses:
+        _unknown_loss(problems, ("progressive", "loss"), name, catalogue.feature_losses)
+    return name or "mse"
+
+
+def soft_loss(
+    problems: Problems, catalogue: Catalogue, written: Mapping[str, Any] | None
+) -> LossChoice:
+    """The loss between teacher and student, with a value for each of its parameters."""
+    path: Path = ("response", "soft_loss")
+    given = {key: value for key, value in (written or {}).items() if key != "name"}
+    name = (written or {}).get("name")
+    losses = catalogue.logit_losses
+    if name is None:
+        name = "kl"
+    elif not isinstance(name, str):
+        problems.add((*path, "name"), f"must be the name of a loss, not {shown(name)}")
+        return LossChoice("kl", {})
+    if name not in losses:
+        _unknown_loss(problems, (*path, "name"), name, losses)
+        return LossChoice(name, {})
+    return LossChoice(name, _parameters(problems, losses[name], given, path))
+
+
+def _unknown_loss(
+    problems: Problems, path: Path, name: str, losses: Mapping[str, LossSpec]
+) -> None:
+    close = nearest(name, losses)
+    hint = f"did you mean {close}?" if close else None
+    problems.add(path, f"must be {_listing(losses)}, not {shown(name)}", hint)
+
+
+def _listing(names: Mapping[str, LossSpec]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _parameters(
+    problems: Problems, loss: LossSpec, given: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    values = {parameter.name: _default(parameter) for parameter in loss.parameters}
+    checks = {parameter.name: _check(parameter) for parameter in loss.parameters}
+    for key, value in given.items():
+        if key not in checks:
+            _unknown_parameter(problems, loss, key, path)
+        elif value is not None:
+            values[key] = _checked(problems, checks[key], value, (*path, key))
+    weights = [name for name in values if name.endswith("_weight")]
+    if weights and all(values[name] == 0 for name in weights):
+        problems.add(path, f"{' and '.join(weights)} are both 0", "one must be above 0")
+    return values
+
+
+def _default(parameter: ParameterSpec) -> Any:
+    return TEMPERATURE if parameter.name == "temperature" else parameter.default
+
+
+def _check(parameter: ParameterSpec) -> Number | Whole | Flag:
+    if parameter.kind is bool:
+        return Flag()
+    low, high = given_or(parameter.low, -math.inf), given_or(parameter.high, math.inf)
+    if parameter.kind is int:
+        return Whole(int(max(low, -(2**62))), int(min(high, 2**62)))
+    if parameter.name == "temperature":
+        return Number(max(low, 1e-4), min(high, 1e4))
+    return Number(low, high)
+
+
+def _checked(problems: Problems, check: Number | Whole | Flag, value: Any, path: Path) -> Any:
+    try:
+        return check.check(value)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        problems.add(path, context["problem"], context["hint"])
+        return None
+
+
+def _unknown_parameter(problems: Problems, loss: LossSpec, key: str, path: Path) -> None:
+    names = [parameter.name for parameter in loss.parameters]
+    close = nearest(key, ["name", *names])
+    hint = f"did you mean {close}?" if close and close != key else None
+    origins = problems.origins
+    if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):
+        hint = f"{over.where} keeps the other keys of soft_loss: set all of it, "
+        hint += f"like {dotted(path)}={{name: {loss.name}}}"
+    has = f"{loss.name} has {', '.join(names)}" if names else f"{loss.name} has no parameters"
+    problems.add((*path, key), f"unknown key: {has}", hint)
