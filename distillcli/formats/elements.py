@@ -109,13 +109,13 @@ def widen(raw: Array, element: Element, dtype: Any, out: Array | None = None) ->
         if element is not BFLOAT16 and raw.dtype == target and raw.flags.c_contiguous:
             return raw
         out = np.empty(raw.shape, target)
-    if element is not BFLOAT16:
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # bad values are found later, by row
+        if element is not BFLOAT16:
             np.copyto(out, raw, casting="unsafe")
-    elif target == np.float32:
-        _shift_up(raw, out)
-    else:
-        out[...] = _shift_up(raw, np.empty(raw.shape, np.float32))
+        elif target == np.float32:
+            _shift_up(raw, out)
+        else:
+            out[...] = _shift_up(raw, np.empty(raw.shape, np.float32))
     return out
 
 

@@ -37,6 +37,16 @@ _FILTERS = {
     h5py.h5z.FILTER_LZF: "lzf",
     h5py.h5z.FILTER_SZIP: "szip",
 }
+_PLUGIN_FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
+REPACK = 'write it with compression="gzip" instead'
 # Sets of filters that are undone here, where no chunk can unpack to more than it declares.
 _UNPACKED_HERE: tuple[set[str], ...] = (
     set(),
@@ -138,8 +148,9 @@ class Hdf5File:
     ) -> StridedArray:
         """The values lie in one piece: they are read from the file without the library."""
         offset, shape = dataset.get_offset(), tuple(dataset.shape)
-        if offset is None:
+        if offset is None and prod(shape):
             raise FormatError(where, "was never written", "its writer may have been stopped")
+        offset = offset or 0
         missing = offset + prod(shape) * element.itemsize - self._file.size
         if missing > 0:
             raise FormatError(where, f"is cut short: the last {missing:,} bytes are not there")
@@ -177,9 +188,10 @@ def _follow(group: Any, name: str, where: str) -> Any:
     """The object behind a hard link."""
     kind = group.links.get_info(_encode(name)).type
     if kind != h5py.h5l.TYPE_HARD:
-        which = "an external" if kind == h5py.h5l.TYPE_EXTERNAL else "a soft"
+        external = kind == h5py.h5l.TYPE_EXTERNAL
+        which, what = ("an external", "file and dataset") if external else ("a soft", "dataset")
         problem = f"{name!r} is {which} link; only what the file itself holds is read"
-        raise FormatError(where, problem, "name the dataset that it points to")
+        raise FormatError(where, problem, f"name the {what} that it points to")
     return h5py.h5o.open(group, _encode(name))
 
 
@@ -254,9 +266,8 @@ def _float_code(kind: Any, size: int) -> str:
 
 
 def _require_values(dataset: Any, where: str) -> None:
-    if dataset.get_space().get_simple_extent_type() != h5py.h5s.SIMPLE:
-        scalar = dataset.get_space().get_simple_extent_type() == h5py.h5s.SCALAR
-        raise FormatError(where, "holds a single number" if scalar else "holds nothing (null)")
+    if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        raise FormatError(where, "holds nothing (a null dataspace)")
 
 
 def _check_storage(dataset: Any, plist: Any, element: Element, size: int, where: str) -> None:
@@ -265,7 +276,9 @@ def _check_storage(dataset: Any, plist: Any, element: Element, size: int, where:
     if layout == h5py.h5d.VIRTUAL:
         raise FormatError(where, "is a virtual dataset", "copy it into a plain one: h5repack")
     if plist.get_external_count():
-        raise FormatError(where, "keeps its values in other files", "copy it: h5repack")
+        raise FormatError(
+            where, "keeps its values in other files", "copy it into one file: h5repack"
+        )
     declared = prod(dataset.shape) * element.itemsize
     stored = dataset.get_storage_size()
     if declared > BOMB_SIZE and declared > BOMB_RATIO * stored:
@@ -284,13 +297,17 @@ def _filters(plist: Any, where: str) -> tuple[str, ...]:
     numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
     for number in numbers:
         if number not in _FILTERS or not h5py.h5z.filter_avail(number):
-            problem = (
-                f"is packed with HDF5 filter {_FILTERS.get(number, number)}, which cannot be read"
-            )
-            raise FormatError(where, problem, "pack it with gzip instead: h5repack -f GZIP=4")
+            problem = f"is packed with HDF5 filter {_filter_name(number)}, which cannot be read"
+            raise FormatError(where, problem, REPACK)
         if numbers.count(number) > 1:
-            raise FormatError(where, f"is packed twice with filter {_FILTERS[number]}")
+            problem = f"is packed twice with HDF5 filter {_filter_name(number)}"
+            raise FormatError(where, problem, REPACK)
     return tuple(_FILTERS[number] for number in numbers)
+
+
+def _filter_name(number: int) -> str:
+    plugin = f"{_PLUGIN_FILTERS[number]} ({number})" if number in _PLUGIN_FILTERS else str(number)
+    return _FILTERS.get(number, plugin)
 
 
 def _check_chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where: str) -> None:

@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -163,19 +164,23 @@ def _look_for_layers(
     location: Location, file: InputFile, container: Container
 ) -> tuple[list[str] | None, tuple[int, ...]]:
     """The members of the group that is meant, or the shape of the array that is."""
-    try:
-        if location.dataset is not None:
-            members = container.members(location.dataset)
-            if members is not None:
-                if not members:
-                    raise FormatError(f"{file.where}::{location.dataset}", "is an empty group")
-                return members, ()
-        _, array = choose(file, container, location, LAYERS)
-    finally:
-        container.close()
-        file.close()
-    check_array(file.where, array.shape, array.element, LAYERS)
-    return None, array.shape
+    with closing(file), closing(container):
+        members = _members(location, container)
+        if members == []:
+            raise FormatError(_where(file, location.dataset), "is an empty group")
+        if members is not None:
+            return members, ()
+        name, array = choose(file, container, location, LAYERS)
+        check_array(_where(file, name), array.shape, array.element, LAYERS)
+        return None, array.shape
+
+
+def _members(location: Location, container: Container) -> list[str] | None:
+    """What the named group holds; None where a dataset is meant."""
+    if location.dataset is None:
+        return None
+    with _candidates_listed(container, location, LAYERS):
+        return container.members(location.dataset)
 
 
 def _open_member(
@@ -239,10 +244,17 @@ def choose(
     name = location.dataset
     if name is None and container.named:
         name = _only(file, container.names(location.dtype), need)
-    try:
+    with _candidates_listed(container, location, need):
         return name, container.array(name, location.dtype)
+
+
+@contextmanager
+def _candidates_listed(container: Container, location: Location, need: Need) -> Iterator[None]:
+    """Where something is missing, say what is there."""
+    try:
+        yield
     except MissingError as error:
-        hint = candidates(container.names(location.dtype), need, name or "")
+        hint = candidates(container.names(location.dtype), need, location.dataset or "")
         raise MissingError(error.where, error.problem, hint) from None
 
 
