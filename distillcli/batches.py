@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, Backend
-from distillcli.formats import Reader, widen
 from distillcli.errors import DataError
+from distillcli.formats import Reader, widen
 from distillcli.numerics import Kind, Logits
 
 SLAB_BYTES = 32 * 2**20

@@ -85,7 +85,11 @@ class Hdf5File:
                 begin = file.read(8, 0)
                 raise FormatError(file.where, f"is not an HDF5 file: it begins with {begin!r}")
             self._handle = h5py.File(file.path, "r", locking="best-effort")
-        self._root = h5py.h5g.open(self._handle.id, b"/")
+            try:
+                self._root = h5py.h5g.open(self._handle.id, b"/")
+            except BaseException:
+                self._handle.close()
+                raise
 
     def close(self) -> None:
         """Give the library's handle back."""
