@@ -173,6 +173,8 @@ class Hdf5File:
             if not isinstance(group, h5py.h5g.GroupID):
                 return None
             names = sorted(_link_names(group, LINKS), key=natural_key)
+            if len(names) == LINKS:
+                raise FormatError(f"{self._file.where}::{name}", f"holds {LINKS:,} links or more")
             return [f"{name}/{below}" if name else below for below in names]
 
     def _find(self, name: str, where: str) -> Any:

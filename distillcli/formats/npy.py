@@ -23,6 +23,7 @@ from distillcli.formats.strided import (
 MAGIC = b"\x93NUMPY"
 HEADER_LIMIT = 10_000  # the cap of NumPy itself: a plain array needs about a hundred bytes
 DIMENSIONS = 32
+ELEMENTS = 1 << 60
 
 ReadAt = Callable[[int, int], bytes]  # (count, offset) -> at most count bytes
 
@@ -83,6 +84,8 @@ def _interpret(fields: dict[str, Any], begin: int, where: str) -> Header:
         raise FormatError(where, "has an NPY header whose shape is not a tuple of sizes")
     if len(shape) > DIMENSIONS:
         raise FormatError(where, f"has {len(shape)} dimensions; at most {DIMENSIONS} are accepted")
+    if prod(shape) >= ELEMENTS:
+        raise FormatError(where, "declares more elements than any file can hold")
     code, order = _type_code(fields["descr"], where)
     swapped = order == {"little": ">", "big": "<"}[sys.byteorder] and code[1:] != "1"
     return Header(code, swapped, fortran, shape, begin)
@@ -97,19 +100,11 @@ def _type_code(descr: Any, where: str) -> tuple[str, str]:
     return match[2] + match[3], match[1]
 
 
-def stored_array(
-    source: ByteSource, header: Header, element: Element, *, offset: int = 0
-) -> StridedArray:
-    """The array behind a header; `offset` is where the NPY bytes begin in the source."""
-    strides = fortran_strides if header.fortran else contiguous_strides
-    return StridedArray(
-        source,
-        offset + header.begin,
-        header.shape,
-        strides(header.shape, element.itemsize),
-        element,
-        header.swapped,
-    )
+def stored_array(source: ByteSource, header: Header, element: Element) -> StridedArray:
+    """The array behind a header, in a source that begins with the header."""
+    order = fortran_strides if header.fortran else contiguous_strides
+    strides = order(header.shape, element.itemsize)
+    return StridedArray(source, header.begin, header.shape, strides, element, header.swapped)
 
 
 def check_length(header: Header, itemsize: int, length: int, where: str) -> None:

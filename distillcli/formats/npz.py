@@ -232,7 +232,7 @@ def _directory(file: InputFile) -> dict[str, zipfile.ZipInfo]:
     except _ZIP_ERRORS as error:
         problem = f"is not an NPZ file, or is cut short: {error}"
         raise FormatError(file.where, problem) from error
-    infos = [info for info in infos if not info.is_dir()]
+    infos = [info for info in infos if not info.filename.endswith("/")]
     if len(infos) > MEMBERS:
         raise FormatError(file.where, f"holds {len(infos):,} members; at most {MEMBERS} are read")
     names = [info.filename.removesuffix(".npy") for info in infos]
