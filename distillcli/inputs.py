@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from distillcli.batches import Input
 from distillcli.config import Config, Layers, Source
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.formats import open_layers, open_rows
+from distillcli.numerics import Kind
 
 SAME_SPLIT = "both must come from the same split, in the same order"
 
@@ -67,7 +69,7 @@ def opened(config: Config) -> Iterator[Inputs]:
 
         for role, source in _logits(config):
             reader = open_rows(source, role=role, row_dims=1)
-            take(Input(role, reader, source.kind, source.temperature))
+            take(Input(role, reader, cast(Kind, source.kind), source.temperature))
         if config.labels is not None:
             take(Input("labels", open_rows(config.labels, role="labels", row_dims=0)))
         if config.progressive is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from distillcli import metrics
 from distillcli.backend import Array
@@ -12,7 +13,7 @@ from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
-from distillcli.teachers import blend
+from distillcli.teachers import Combine, blend
 
 NOT_SCORES = "NaN, +infinity or no finite score"
 NOT_FINITE = "NaN or infinity"
@@ -117,7 +118,7 @@ def scoring(
 
 def _target(config: Config, inputs: Inputs, weights: Sequence[float]) -> Target | None:
     if config.ensemble is not None:
-        combine, roles = config.ensemble.combine, inputs.teachers
+        combine, roles = cast(Combine, config.ensemble.combine), inputs.teachers
 
         def blended(tile: Tile, temperature: float) -> Logits:
             return tile.once(

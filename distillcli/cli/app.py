@@ -19,6 +19,7 @@ app = typer.Typer(
 
 
 def print_version(wanted: bool) -> None:
+    """Print the version and end, if it is wanted."""
     if wanted:
         print(f"distill {__version__}")
         raise typer.Exit
