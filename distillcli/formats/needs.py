@@ -1,0 +1,82 @@
+"""What an array must be for its role, and what to say when it is not."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distillcli.errors import DataError, FormatError
+from distillcli.formats.elements import DECLARE_BFLOAT16, Element
+from distillcli.formats.paths import natural_key
+from distillcli.formats.readers import ArrayInfo
+
+CANDIDATES = 10
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an array must be to be of use."""
+
+    ranks: tuple[int, ...]
+    floating: bool
+    words: str
+
+    def fits(self, info: ArrayInfo) -> bool:
+        """Whether an array could be meant."""
+        floating = "float" in info.element
+        return info.readable and len(info.shape) in self.ranks and floating == self.floating
+
+
+LOGITS = Need((2, 3), True, "[rows, width] or [rows, positions, width]")
+LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
+LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
+
+
+def candidates(infos: Sequence[ArrayInfo], need: Need, wanted: str) -> str:
+    """A hint that lists what is there: what fits first, then the names that come nearest."""
+
+    def order(info: ArrayInfo) -> tuple[bool, float, list[tuple[int, int, str]]]:
+        likeness = difflib.SequenceMatcher(None, info.name, wanted).ratio()
+        return not need.fits(info), -likeness, natural_key(info.name)
+
+    known = [info for info in infos if info.readable] or list(infos)
+    if not known:
+        return "the file holds no datasets"
+    shown = [f"{i.name} {_size(i)}" for i in sorted(known, key=order)[:CANDIDATES]]
+    more = f", and {len(known) - CANDIDATES} more" if len(known) > CANDIDATES else ""
+    return f"it holds {', '.join(shown)}{more}"
+
+
+def _size(info: ArrayInfo) -> str:
+    return f"{info.element} {list(info.shape)}" if info.readable else f"({info.element})"
+
+
+def check_array(where: str, shape: tuple[int, ...], element: Element, need: Need) -> None:
+    """Refuse an array of the wrong kind, rank or size, with the way out.
+
+    Raises:
+        FormatError: what is wrong.
+    """
+    if element.floating != need.floating:
+        raise _wrong_kind(where, element, need)
+    if len(shape) not in need.ranks:
+        raise _wrong_rank(where, shape, need)
+    if 0 in shape:
+        what = "is empty: there are no rows" if shape[0] == 0 else "has rows of no elements"
+        raise FormatError(where, f"{what} (shape {list(shape)})")
+
+
+def _wrong_kind(where: str, element: Element, need: Need) -> DataError:
+    if not need.floating:
+        hint = "labels are class numbers: save them with .astype(np.int64)"
+        return FormatError(where, f"holds {element}, labels must be integers", hint)
+    hint = DECLARE_BFLOAT16 if element.name == "uint16" else "save it with .astype(np.float32)"
+    return FormatError(where, f"holds {element}, where floating-point numbers are needed", hint)
+
+
+def _wrong_rank(where: str, shape: tuple[int, ...], need: Need) -> DataError:
+    if need.floating and len(shape) == 1:
+        problem = f"is one-dimensional ({shape[0]:,} elements), {need.words} is needed"
+        return FormatError(where, problem, "if it is a single row, save it with .reshape(1, -1)")
+    problem = f"has {len(shape)} dimensions (shape {list(shape)}), {need.words} is needed"
+    hint = None if need.floating else "labels are class numbers, one per row, not one-hot rows"
+    return FormatError(where, problem, hint)
