@@ -284,7 +284,7 @@ def test_notes_reasons_conventions_and_speed_are_told() -> None:
     }
     page = shown(response(facts=facts))
     assert re.search(r"^note +no labels: alpha is 1$", page, re.M)
-    assert re.search(r"^unavailable +teacher_ece: no scores at T = 1$", page, re.M)
+    assert re.search(r"^left out +teacher_ece: no scores at T = 1$", page, re.M)
     assert re.search(r"^conventions +kl = T\^2 \* KL\(teacher \|\| student\), natural", page, re.M)
     assert re.search(r"^time +2\.00 s, 640 rows/s, 2\.00 GB/s$", page, re.M)
 

@@ -1,7 +1,7 @@
 """The end of a report: the loss as a sum, the metrics in groups, and what to know about them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -157,13 +157,21 @@ def _warnings(result: Result) -> list[tuple[Text, str]]:
 
 def _remarks(result: Result) -> list[tuple[str, str]]:
     facts = result.facts
-    missing = facts.get("unavailable") or {}
+    missing = _by_reason(facts.get("unavailable") or {})
     return [
         *(("note", text.escape(note)) for note in facts.get("notes", ())),
-        *(("unavailable", text.escape(f"{name}: {why}")) for name, why in missing.items()),
+        *(("left out", text.escape(f"{', '.join(names)}: {why}")) for why, names in missing),
         ("conventions", text.escape(facts.get("conventions", ""))),
         ("time", _time(result)),
     ]
+
+
+def _by_reason(unavailable: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """The names of metrics that cannot be had, by the reason that they share."""
+    found: dict[str, list[str]] = {}
+    for name, why in unavailable.items():
+        found.setdefault(why, []).append(name)
+    return list(found.items())
 
 
 def _time(result: Result) -> str:
