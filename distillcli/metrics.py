@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillcli.backend import Array, namespace
-from distillcli.numerics import Logits, at, row_sum
+from distillcli.numerics import Logits, at, at_least, row_sum, widen
 
 Role = Literal["teacher", "student", "labels"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
@@ -115,10 +115,9 @@ def nll(scores: Logits, labels: Array) -> Array:
 
 def entropy(scores: Logits) -> Array:
     """Entropy of the distribution: nats, from 0 to log(classes). A masked class adds 0."""
-    xp = namespace(scores.raw)
     soft = scores.softened(1.0)
     # A masked class has the weight 0, which must meet a finite number.
-    mean_shifted = row_sum(soft.exps * xp.clip(scores.shifted, -1e30, None)) / soft.total
+    mean_shifted = row_sum(soft.exps * at_least(scores.shifted, -1e30)) / soft.total
     return soft.log_total - mean_shifted
 
 
@@ -128,8 +127,7 @@ def confidence(scores: Logits) -> Array:
 
 
 def _as_numbers(truths: Array) -> Array:
-    xp = namespace(truths)
-    return xp.astype(truths, xp.float64)
+    return widen(truths)
 
 
 COLUMNS: dict[str, Column] = {

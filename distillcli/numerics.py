@@ -7,7 +7,7 @@ are float32 or float64; every number that belongs to a row is float64.
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
@@ -22,10 +22,22 @@ INFINITE_GAP = 1e290
 LOWEST_GAP = -50.0
 
 
+def cast(x: Array, dtype: Any) -> Array:
+    """The array in another type; itself if it has that type."""
+    xp = namespace(x)
+    if hasattr(xp, "astype"):
+        return xp.astype(x, dtype, copy=False)
+    return x.astype(dtype, copy=False)  # CuPy before 14
+
+
 def widen(x: Array) -> Array:
     """The array as float64; itself if it is."""
-    xp = namespace(x)
-    return xp.astype(x, xp.float64, copy=False)
+    return cast(x, namespace(x).float64)
+
+
+def at_least(x: Array, low: float) -> Array:
+    """max(x, low). With both bounds given NumPy takes a third of the time."""
+    return namespace(x).clip(x, low, math.inf)
 
 
 def row_sum(x: Array) -> Array:
@@ -67,7 +79,7 @@ class Softened:
 
     def __init__(self, shifted: Array, temperature: float) -> None:
         xp = namespace(shifted)
-        self.exps = xp.exp(shifted * (1.0 / temperature))
+        self.exps = xp.exp(shifted if temperature == 1.0 else shifted * (1.0 / temperature))
         self.total = row_sum(self.exps)
         self.log_total = xp.log(self.total)
 
@@ -79,8 +91,7 @@ class Softened:
 
 def scale_rows(x: Array, factor: Array) -> Array:
     """x * factor[:, None], in the type of x."""
-    xp = namespace(x)
-    return x * xp.astype(factor, x.dtype, copy=False)[:, None]
+    return x * cast(factor, x.dtype)[:, None]
 
 
 class Logits:
@@ -148,8 +159,7 @@ class Logits:
 
     def log_softmax(self, temperature: float = 1.0) -> Array:
         """log softmax(scores / temperature), [rows, classes], in the type of the scores."""
-        xp = namespace(self.raw)
-        log_total = xp.astype(self.softened(temperature).log_total, self.raw.dtype, copy=False)
+        log_total = cast(self.softened(temperature).log_total, self.raw.dtype)
         return self.shifted * (1.0 / temperature) - log_total[:, None]
 
     def nll(self, labels: Array) -> Array:
@@ -194,7 +204,9 @@ def _kl(p: Logits, q: Logits, temperature: float) -> Array:
 
 def kl_term(gap: Array) -> Array:
     """exp(-d) - 1 + d, which p weighs to KL(p || q) when d = log(p / q): >= 0."""
-    return namespace(gap).expm1(-gap) + gap
+    value = namespace(gap).expm1(-gap)
+    value += gap
+    return value
 
 
 def jsd_term(gap: Array, beta: float) -> Array:
@@ -219,14 +231,15 @@ def log_ratio(p: Logits, q: Logits, temperature: float) -> Array:
     """
     soft_p, soft_q = p.softened(temperature), q.softened(temperature)
     constant = (widen(p.max) - widen(q.max)) / temperature + soft_p.log_total - soft_q.log_total
-    gap = _unmasked(p.scores) - _unmasked(q.scores)
+    gap = _unmasked(p.scores)
+    gap -= _unmasked(q.scores)
     gap *= 1.0 / temperature
     gap -= constant[:, None]
     return gap
 
 
 def _unmasked(scores: Array) -> Array:
-    return namespace(scores).clip(widen(scores), MASKED_SCORE, None)
+    return at_least(widen(scores), MASKED_SCORE)
 
 
 def weighted_by_p(
@@ -242,11 +255,10 @@ def weighted_by_p(
     `term` times P tends to `tail` * Q where P is far below Q; from LOWEST_GAP on that is added for
     the part of Q that P * exp(-gap) does not reach. It is also right where P underflows to 0.
     """
-    xp = namespace(gap)
     soft_p, soft_q = p.softened(temperature), q.softened(temperature)
-    terms = term(xp.clip(gap, LOWEST_GAP, None))
+    terms = term(at_least(gap, LOWEST_GAP))
     terms *= soft_p.exps
-    near = xp.sum(terms, axis=-1) / soft_p.total
+    near = row_sum(terms) / soft_p.total
     reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
-    beyond = row_sum(xp.clip(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0, None))
-    return xp.clip(near + tail * beyond, 0.0, None)
+    beyond = row_sum(at_least(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0))
+    return at_least(near + tail * beyond, 0.0)

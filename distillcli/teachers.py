@@ -6,7 +6,7 @@ from typing import Literal
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import ConfigError
-from distillcli.numerics import Logits, check_same_shape
+from distillcli.numerics import Logits, at_least, check_same_shape
 
 Combine = Literal["logits", "probabilities", "log_probabilities"]
 
@@ -68,8 +68,8 @@ def _log_of_mean(logs: Sequence[tuple[Array, float]]) -> Array:
     for part in weighted[1:]:
         largest = xp.maximum(largest, part)
     # A class that all mask is -inf in every part: it must not meet its own -inf in a subtraction.
-    centre = xp.clip(largest, -1e30, None)
+    centre = at_least(largest, -1e30)
     total = xp.exp(weighted[0] - centre)
     for part in weighted[1:]:
         total += xp.exp(part - centre)
-    return largest + xp.log(xp.clip(total, 1.0, None))
+    return largest + xp.log(at_least(total, 1.0))
