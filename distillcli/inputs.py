@@ -44,7 +44,12 @@ class Inputs:
     @property
     def bytes(self) -> int:
         """What one pass over all rows reads."""
-        return self.rows * sum(item.reader.row_bytes for item in self)
+        return self.rows * self.row_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes, over all inputs."""
+        return sum(item.reader.row_bytes for item in self)
 
     def only(self, roles: Sequence[str]) -> list[Input]:
         """The inputs of some roles."""

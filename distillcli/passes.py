@@ -17,6 +17,7 @@ from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Machine, Measure, in_row_order, row_values
 from distillcli.inputs import Inputs
 from distillcli.projections import Matrix, drawn, least_squares, unequal_pairs, widths
+from distillcli.selection import Selection
 from distillcli.totals import Finished, Totals
 
 
@@ -27,31 +28,52 @@ class Progress(Protocol):
         """So many more rows and bytes are done."""
 
 
+ALL = Selection()
+
 # (what is being done, rows, bytes to read) -> what is told how far it is
 Watch = Callable[[str, int, int], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Runs passes over the same inputs in the same way."""
+    """Runs passes over the rows `first` to `stop` of the same inputs in the same way."""
 
     config: Config
     inputs: Inputs
     machine: Machine
     watch: Watch
+    first: int
+    stop: int
 
     @classmethod
-    def over(cls, config: Config, inputs: Inputs, backend: Backend, watch: Watch) -> "Passes":
-        """With the threads and the precision that the config asks for."""
+    def over(
+        cls,
+        config: Config,
+        inputs: Inputs,
+        backend: Backend,
+        watch: Watch,
+        selection: Selection = ALL,
+    ) -> "Passes":
+        """With the threads and the precision that the config asks for, over the selected rows.
+
+        Raises:
+            UsageError: the inputs end before the selection does.
+        """
         threads = config.threads if isinstance(config.threads, int) else available_threads()
-        return cls(config, inputs, Machine(backend, threads, precision(config, inputs)), watch)
+        machine = Machine(backend, threads, precision(config, inputs))
+        return cls(config, inputs, machine, watch, *selection.bounds(inputs.rows))
+
+    @property
+    def rows_taken(self) -> int:
+        """How many rows there are from `first` to `stop`."""
+        return self.stop - self.first
 
     def grid(self, roles: Sequence[str], *, products: bool = False) -> Grid:
         """The cut for a pass over these inputs."""
         return Grid.of(
             self.inputs.only(roles),
-            first=0,
-            stop=self.inputs.rows,
+            first=self.first,
+            stop=self.stop,
             itemsize=np.dtype(self.machine.precision).itemsize,
             products=products,
         )
@@ -71,7 +93,7 @@ class Passes:
 
     def totals(self, label: str, measure: Measure, roles: Sequence[str]) -> Finished:
         """The sums of one pass."""
-        totals = Totals(measure.names, self.inputs.rows)
+        totals = Totals(measure.names, self.rows_taken)
         for rows in self.rows(label, measure, roles):
             totals.add(rows)
         return totals.finish()

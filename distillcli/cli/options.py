@@ -19,6 +19,7 @@ from distillcli.cli.outcomes import guarded
 
 if TYPE_CHECKING:
     from distillcli.config import Setting
+    from distillcli.selection import Selection
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -68,9 +69,25 @@ class Computing(Shared):
     threads: Annotated[
         str | None, _option("--threads", metavar="N|auto", help="Threads that compute.")
     ] = None
+    rows: Annotated[
+        str | None,
+        _option("--rows", metavar="A:B", help="Only the rows from A up to and without B."),
+    ] = None
+    limit: Annotated[
+        str | None, _option("--limit", metavar="N", help="Only the first N of the rows.")
+    ] = None
     format: Annotated[
-        str, _option("--format", metavar="table|json", help="What stdout carries.")
+        str, _option("--format", metavar="table|json|jsonl|csv|md", help="What stdout carries.")
     ] = "table"
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export",
+            metavar="FORMAT=PATH",
+            help="Write the result to a file too, as json, jsonl, csv, md or txt; repeatable."
+            "  [env var: DISTILL_EXPORT, one a line]",
+        ),
+    ] = None
     no_progress: Annotated[bool, _option("--no-progress", help="No progress on stderr.")] = False
 
     @property
@@ -89,13 +106,30 @@ class Computing(Shared):
         for key in ("device", "batch_size", "threads"):
             text = getattr(self, key)
             if text is not None:
-                flag = "--" + key.replace("_", "-")
-                typed = self._was_typed(key)
-                where = flag if typed else _variable(flag)
+                where = self._where(key)
                 setting = Setting(where, key, parse_value(text, where=where))
-                (flags if typed else variables).append(setting)
+                (flags if self._was_typed(key) else variables).append(setting)
         flags += [parse_set(text) for text in self.assignments or []]
         return variables + flags
+
+    def selection(self) -> "Selection":
+        """The rows that `--rows` and `--limit` leave."""
+        from distillcli.selection import Selection
+
+        where = self._where
+        return Selection.parse(
+            self.rows, self.limit, where_rows=where("rows"), where_limit=where("limit")
+        )
+
+    def exports(self) -> list[str]:
+        """What `--export` says, each FORMAT=PATH; the variable counts without the flag."""
+        variable = os.environ.get("DISTILL_EXPORT", "").splitlines()
+        return self.export or [line.strip() for line in variable if line.strip()]
+
+    def _where(self, name: str) -> str:
+        """What messages call an option: the flag, or the variable that its value came from."""
+        flag = "--" + name.replace("_", "-")
+        return flag if self._was_typed(name) else _variable(flag)
 
     def _was_typed(self, name: str) -> bool:
         source = self.context.get_parameter_source(name)

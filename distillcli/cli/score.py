@@ -56,4 +56,4 @@ def score(
     settings = shared.settings()
     strategy = from_flags(given, settings) if config is None else from_file(config, settings)
 
-    out.show(run(strategy, progress=out.progress, note=out.note))
+    out.show(run(strategy, progress=out.progress, note=out.note, selection=shared.selection()))

@@ -11,21 +11,23 @@ from distillcli.config import Config
 from distillcli.formats import widen
 from distillcli.inputs import Inputs, opened
 from distillcli.measures import Scoring, bad_rows, scoring, teacher_column
-from distillcli.passes import Passes, Watch, projections, teacher_weights
+from distillcli.passes import ALL, Passes, Watch, projections, teacher_weights
 from distillcli.result import Result, TeacherResult, finite
+from distillcli.selection import Selection
 from distillcli.tabulate import tabulate
 from distillcli.totals import Batches, Finished, Totals, neighbours_joined
 
 Note = Callable[[str], None]
 
 
-def score(config: Config, *, progress: Watch, note: Note) -> Result:
+def score(config: Config, *, progress: Watch, note: Note, selection: Selection = ALL) -> Result:
     """Score a student against its teacher(s).
 
     Args:
         config: a checked strategy.
         progress: opens a progress display for a pass.
         note: takes what a user should know, one line each.
+        selection: the rows to score.
 
     Raises:
         DataError, ConfigError: see `distillcli.errors`. BackendError: no such device.
@@ -35,7 +37,7 @@ def score(config: Config, *, progress: Watch, note: Note) -> Result:
     if backend.note is not None:
         note(backend.note)
     with opened(config) as inputs:
-        passes = Passes.over(config, inputs, backend, progress)
+        passes = Passes.over(config, inputs, backend, progress, selection)
         warnings = list(_look_alikes(inputs))
         for warning in warnings:
             note(warning)
@@ -56,9 +58,10 @@ def score(config: Config, *, progress: Watch, note: Note) -> Result:
             batches.found,
             teachers=_teachers(config, weights, done),
             facts={
-                "batch_size": batch_size(config, inputs),
-                "batches_joined": neighbours_joined(batch_size(config, inputs), inputs.rows),
-                "bytes_read": inputs.bytes,
+                "row_range": [passes.first, passes.stop],
+                "batch_size": batch_size(passes),
+                "batches_joined": neighbours_joined(batch_size(passes), passes.rows_taken),
+                "bytes_read": passes.rows_taken * inputs.row_bytes,
                 "notes": [*_remarks(config), *warnings],
                 "seconds": time.perf_counter() - started,
             },
@@ -69,13 +72,13 @@ def _main_pass(passes: Passes, what: Scoring) -> tuple[Finished, Batches]:
     names = what.measure.names
     totals = Totals(
         names,
-        passes.inputs.rows,
+        passes.rows_taken,
         quantiles_of="kl" if "kl" in names else None,
         calibrated=tuple(side for side in ("student", "teacher") if f"{side}_ece" in what.metrics),
     )
-    size = batch_size(passes.config, passes.inputs)
-    entry = size * neighbours_joined(size, passes.inputs.rows)
-    batches = Batches(entry, 0, passes.inputs.rows)
+    size = batch_size(passes)
+    entry = size * neighbours_joined(size, passes.rows_taken)
+    batches = Batches(entry, passes.first, passes.stop)
     roles = list(passes.inputs.items)
     for rows in passes.rows("score", what.measure, roles, products=what.products):
         totals.add(rows)
@@ -83,12 +86,11 @@ def _main_pass(passes: Passes, what: Scoring) -> tuple[Finished, Batches]:
     return totals.finish(), batches
 
 
-def batch_size(config: Config, inputs: Inputs) -> int:
+def batch_size(passes: Passes) -> int:
     """Rows of a batch of the report; `auto` is as many as 32 MB hold, and at most all."""
-    if isinstance(config.batch_size, int):
-        return config.batch_size
-    row_bytes = sum(item.reader.row_bytes for item in inputs)
-    return max(1, min(inputs.rows, SLAB_BYTES // row_bytes))
+    if isinstance(passes.config.batch_size, int):
+        return passes.config.batch_size
+    return max(1, min(passes.rows_taken, SLAB_BYTES // passes.inputs.row_bytes))
 
 
 def _teachers(
