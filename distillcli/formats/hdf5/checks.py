@@ -1,0 +1,128 @@
+"""What keeps an HDF5 dataset from being read: values elsewhere, missing, or without bound."""
+
+from math import prod
+from typing import Any
+
+import h5py
+import numpy as np
+
+from distillcli.errors import FormatError
+from distillcli.formats.chunks import ChunkTable
+from distillcli.formats.elements import Element
+from distillcli.formats.files import InputFile
+
+BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
+CHUNK_LIMIT = 256 << 20
+
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE: "gzip",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+    h5py.h5z.FILTER_LZF: "lzf",
+    h5py.h5z.FILTER_SZIP: "szip",
+}
+_PLUGIN_FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
+REPACK = 'write it with compression="gzip" instead'
+
+
+def require_values(dataset: Any, where: str) -> None:
+    """Refuse a dataset without a shape."""
+    if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        raise FormatError(where, "holds nothing (a null dataspace)")
+
+
+def check_storage(dataset: Any, plist: Any, element: Element, size: int, where: str) -> None:
+    """Refuse values that lie elsewhere, are not there, or unpack without bound."""
+    layout = plist.get_layout()
+    if layout == h5py.h5d.VIRTUAL:
+        raise FormatError(where, "is a virtual dataset", "copy it into a plain one: h5repack")
+    if plist.get_external_count():
+        raise FormatError(
+            where, "keeps its values in other files", "copy it into one file: h5repack"
+        )
+    declared = prod(dataset.shape) * element.itemsize
+    stored = dataset.get_storage_size()
+    if declared > BOMB_SIZE and declared > BOMB_RATIO * stored:
+        problem = f"declares {declared:,} bytes, of which {stored:,} are stored"
+        raise FormatError(where, f"{problem}: more than any real data would")
+    if layout == h5py.h5d.CHUNKED and declared:
+        _check_chunks(dataset, plist.get_chunk(), element, where)
+
+
+def filters(plist: Any, where: str) -> tuple[str, ...]:
+    """The names of the filters that the chunks pass through, in order of packing.
+
+    Raises:
+        FormatError: one is not known, or stands twice.
+    """
+    numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+    for number in numbers:
+        if number not in _FILTERS or not h5py.h5z.filter_avail(number):
+            problem = f"is packed with HDF5 filter {filter_name(number)}, which cannot be read"
+            raise FormatError(where, problem, REPACK)
+        if numbers.count(number) > 1:
+            problem = f"is packed twice with HDF5 filter {filter_name(number)}"
+            raise FormatError(where, problem, REPACK)
+    return tuple(_FILTERS[number] for number in numbers)
+
+
+def filter_name(number: int) -> str:
+    """The name of a filter, with its number where it is one of a plug-in."""
+    plugin = f"{_PLUGIN_FILTERS[number]} ({number})" if number in _PLUGIN_FILTERS else str(number)
+    return _FILTERS.get(number, plugin)
+
+
+def _check_chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where: str) -> None:
+    size = prod(chunk) * element.itemsize
+    if size > CHUNK_LIMIT:
+        problem = f"has chunks of {size >> 20:,} MiB; at most {CHUNK_LIMIT >> 20} are accepted"
+        raise FormatError(where, problem, "write it in smaller chunks: h5repack -l CHUNK=...")
+    expected = prod(_grid(dataset.shape, chunk))
+    present = dataset.get_num_chunks()
+    if present < expected:
+        problem = f"lacks {expected - present:,} of its {expected:,} chunks"
+        raise FormatError(where, problem, "its writer may have been stopped; write it again")
+
+
+def _grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+
+
+def chunk_table(
+    dataset: Any,
+    chunk: tuple[int, ...],
+    filters: tuple[str, ...],
+    element: Element,
+    file: InputFile,
+    where: str,
+) -> ChunkTable:
+    """Where every chunk lies, checked against the file's size and the size of a chunk."""
+    grid = _grid(dataset.shape, chunk)
+    offsets, sizes = np.full(grid, -1, np.int64), np.zeros(grid, np.int64)
+    skipped = np.zeros(grid, np.uint32)
+    full = prod(chunk) * element.itemsize
+
+    def take(info: Any) -> None:
+        cell = tuple(at // n for at, n in zip(info.chunk_offset, chunk, strict=True))
+        if any(index >= count for index, count in zip(cell, grid, strict=True)):
+            return  # beyond the shape: the dataset was made smaller
+        if not 0 <= info.byte_offset <= file.size - info.size:
+            raise FormatError(where, f"is cut short: chunk {list(cell)} is not in the file")
+        if info.size > full + full // 8 + 4096 or (not filters and info.size != full):
+            problem = f"chunk {list(cell)} takes {info.size:,} bytes for {full:,}"
+            raise FormatError(where, f"is damaged: {problem}")
+        offsets[cell], sizes[cell], skipped[cell] = info.byte_offset, info.size, info.filter_mask
+
+    dataset.chunk_iter(take)
+    missing = int((offsets < 0).sum())
+    if missing:
+        raise FormatError(where, f"lacks {missing:,} of its {offsets.size:,} chunks")
+    return ChunkTable(chunk, filters, offsets, sizes, skipped)
