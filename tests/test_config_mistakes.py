@@ -124,7 +124,7 @@ MISTAKES = {
         ENSEMBLE + "ensemble: {preset: hinton}\n",
         [
             "4:12: ensemble.preset: unknown key; "
-            "the keys here are combine, weights, temperature, alpha"
+            "the keys here are combine, weights, fit_rows, temperature, alpha"
         ],
     ),
     "key that looks like a tag of ours": (

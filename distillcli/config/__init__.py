@@ -3,6 +3,7 @@
 Nothing here knows a loss or opens an input: the caller hands in a `Catalogue` of names.
 """
 
+from distillcli.config.check import LOSS_NAMES, as_data, demanding, fail_on
 from distillcli.config.config import (
     Catalogue,
     Config,
@@ -18,11 +19,15 @@ from distillcli.config.config import (
     XavierUniform,
 )
 from distillcli.config.load import from_data, load
+from distillcli.config.schema import json_schema
 from distillcli.config.settings import Setting, parse_set, parse_value
 from distillcli.config.sources import Layers, Part, Source
+from distillcli.config.tolerance import Check, Tolerance
 
 __all__ = [
+    "LOSS_NAMES",
     "Catalogue",
+    "Check",
     "Config",
     "Ensemble",
     "FromFile",
@@ -37,8 +42,13 @@ __all__ = [
     "Response",
     "Setting",
     "Source",
+    "Tolerance",
     "XavierUniform",
+    "as_data",
+    "demanding",
+    "fail_on",
     "from_data",
+    "json_schema",
     "load",
     "parse_set",
     "parse_value",

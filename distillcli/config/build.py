@@ -8,6 +8,7 @@ from typing import Any
 
 from distillcli.config.choice import TEMPERATURE, feature_loss, given_or, soft_loss
 from distillcli.config.config import (
+    FITTED,
     Catalogue,
     Ensemble,
     FromFile,
@@ -83,8 +84,7 @@ def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) 
 def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ensemble:
     """The blend of `teachers` teachers."""
     path = ("ensemble", "weights")
-    if written.weights == "accuracy" and not build.labels:
-        build.problems.add(path, "accuracy weights need labels", "add labels: FILE")
+    _check_rule(build, written)
     alpha, assumed = written.alpha, False
     if alpha is None:
         assumed = not build.labels and not build.problems.touch(("ensemble", "alpha"))
@@ -94,8 +94,28 @@ def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ense
     weights = _shares(build, written.weights, path, teachers, "teachers")
     temperature = given_or(written.temperature, TEMPERATURE)
     return Ensemble(
-        written.combine or "logits", weights, temperature, alpha, complement(alpha), assumed
+        combine=written.combine or "logits",
+        weights=weights,
+        temperature=temperature,
+        soft_weight=alpha,
+        hard_weight=complement(alpha),
+        alpha_assumed=assumed,
+        fit_rows=given_or(written.fit_rows, 1.0),
     )
+
+
+def _check_rule(build: Builder, written: EnsembleSection) -> None:
+    """What a rule for weights needs, and that nothing is said which it would not heed."""
+    path, rule = ("ensemble", "weights"), written.weights
+    if rule in (*FITTED, "best_per_row") and not build.labels:
+        build.problems.add(path, f"{rule} weights need labels", "add labels: FILE")
+    if rule == "fit" and written.combine != "probabilities":
+        combine = written.combine or "logits"
+        problem = f"fit weights are those of a mean of probabilities, and combine is {combine}"
+        build.problems.add(path, problem, "set combine: probabilities")
+    if written.fit_rows is not None and rule not in FITTED:
+        problem = "is for weights that are found from labels: accuracy and fit"
+        build.problems.add(("ensemble", "fit_rows"), problem, "leave it out")
 
 
 def complement(alpha: float) -> float:

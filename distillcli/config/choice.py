@@ -62,8 +62,8 @@ def _listing(names: Mapping[str, LossSpec]) -> str:
 def _parameters(
     problems: Problems, loss: LossSpec, given: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    values = {parameter.name: _default(parameter) for parameter in loss.parameters}
-    checks = {parameter.name: _check(parameter) for parameter in loss.parameters}
+    values = {parameter.name: default_of(parameter) for parameter in loss.parameters}
+    checks = {parameter.name: check_of(parameter) for parameter in loss.parameters}
     for key, value in given.items():
         if key not in checks:
             _unknown_parameter(problems, loss, key, path)
@@ -75,11 +75,13 @@ def _parameters(
     return values
 
 
-def _default(parameter: ParameterSpec) -> Any:
+def default_of(parameter: ParameterSpec) -> Any:
+    """Its value in a config that gives none."""
     return TEMPERATURE if parameter.name == "temperature" else parameter.default
 
 
-def _check(parameter: ParameterSpec) -> Number | Whole | Flag:
+def check_of(parameter: ParameterSpec) -> Number | Whole | Flag:
+    """What its values must be."""
     if parameter.kind is bool:
         return Flag()
     low, high = given_or(parameter.low, -math.inf), given_or(parameter.high, math.inf)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from distillcli.config.settings import Origins
 from distillcli.config.sources import Layers, Source
+from distillcli.config.tolerance import Check
 from distillcli.config.tree import Key
 
 
@@ -116,9 +117,19 @@ class Progressive:
     projection: Projection
 
 
+# The rules that find one weight per teacher from labels.
+FITTED = ("accuracy", "fit")
+
+
 @dataclass(frozen=True)
 class Ensemble:
-    """Several teachers blended into one; `weights`: a rule, or one per teacher with sum 1."""
+    """Several teachers blended into one.
+
+    Args:
+        weights: a rule, or one per teacher with sum 1.
+        fit_rows: the share of the rows, from the first one on, that weights are found on where
+            they come from labels.
+    """
 
     combine: str
     weights: str | tuple[float, ...]
@@ -126,11 +137,20 @@ class Ensemble:
     soft_weight: float
     hard_weight: float
     alpha_assumed: bool = field(default=False, compare=False)
+    fit_rows: float = 1.0
+
+    @property
+    def found_on_labels(self) -> bool:
+        """Whether the weights are found from labels, once for all rows."""
+        return self.weights in FITTED
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run needs to know. Sources of other strategies are None or empty."""
+    """Everything that a run needs to know. Sources of other strategies are None or empty.
+
+    `groups`: one integer per row, by which the figures are told apart; "labels" for the labels.
+    """
 
     strategy: str
     teacher: Source | None
@@ -145,17 +165,21 @@ class Config:
     precision: str
     metrics: Literal["all"] | tuple[str, ...]
     on_bad_rows: str
+    groups: Source | Literal["labels"] | None
     response: Response | None
     progressive: Progressive | None
     ensemble: Ensemble | None
     origins: Origins = field(compare=False, repr=False)
+    check: Check = field(default_factory=Check)
 
     def where(self, *path: Key) -> str:
         """`file:line:column: key` of a key, or the flag that set it; the file for no key."""
         return self.origins.where(path)
 
     def resolved(self) -> dict[str, Any]:
-        """Every value in force, JSON-ready, in a form that can be read back as a config.
+        """Every value that numbers depend on, JSON-ready, in a form to read back as a config.
+
+        The tolerances of a check are left out: no number depends on them.
 
         Relative paths stay as they were given, except that those of flags become absolute where
         the config lies in another folder.
@@ -175,6 +199,7 @@ class Config:
             "precision": self.precision,
             "metrics": _words(self.metrics) or "none",
             "on_bad_rows": self.on_bad_rows,
+            "groups": self.groups.written(base) if isinstance(self.groups, Source) else self.groups,
             "response": self.response and _response(self.response),
             "progressive": self.progressive and _progressive(self.progressive, self.origins),
             "ensemble": self.ensemble and _ensemble(self.ensemble),
@@ -224,9 +249,11 @@ def _projection(projection: Projection, origins: Origins) -> Any:
 
 
 def _ensemble(ensemble: Ensemble) -> dict[str, Any]:
+    fitted = {"fit_rows": ensemble.fit_rows} if ensemble.found_on_labels else {}
     return {
         "combine": ensemble.combine,
         "weights": _words(ensemble.weights),
+        **fitted,
         "temperature": ensemble.temperature,
         "alpha": ensemble.soft_weight,
     }

@@ -10,11 +10,13 @@ from distillcli.config.config import Catalogue
 from distillcli.config.models import (
     OWNERS,
     STRATEGIES,
+    CheckSection,
     EnsembleSection,
     LongSource,
     ProgressiveSection,
     ProjectionSection,
     ResponseSection,
+    ToleranceSection,
     WrittenConfig,
 )
 from distillcli.config.settings import Problems
@@ -27,11 +29,14 @@ SECTIONS: dict[Path, type[BaseModel]] = {
     ("progressive",): ProgressiveSection,
     ("progressive", "projection"): ProjectionSection,
     ("ensemble",): EnsembleSection,
+    ("check",): CheckSection,
+    ("check", "default"): ToleranceSection,
 }
 _EXAMPLES = {
     "soft_loss": "write soft_loss: {name: kl, temperature: 4.0}",
     "layer_mapping": "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]",
     "teachers": "write a list, like [a.npy, b.npy]",
+    "check": "write check: {mode: drift, default: {rel: 1.0e-4, abs: 1.0e-6}}",
 }
 _EXPECTED = {
     "list_type": "a list",
@@ -59,7 +64,7 @@ def read(data: Mapping[str, Any], problems: Problems, catalogue: Catalogue) -> W
 def unknown(path: Path, data: Mapping[str, Any], catalogue: Catalogue) -> tuple[str, str]:
     """What is wrong with a key that no section has, and what was probably meant."""
     name, section = str(path[-1]), path[:-1]
-    known = list(SECTIONS.get(section, LongSource).model_fields)
+    known = list(_model(section).model_fields)
     strategy = data.get("strategy")
     homes = [home for home in _homes(name, catalogue) if home != section and _has(strategy, home)]
     close = nearest(name, known)
@@ -72,9 +77,16 @@ def unknown(path: Path, data: Mapping[str, Any], catalogue: Catalogue) -> tuple[
     return "unknown key", f"the keys here are {', '.join(known)}"
 
 
+def _model(section: Path) -> type[BaseModel]:
+    """The keys that a section may have."""
+    if section[:2] == ("check", "metrics"):
+        return ToleranceSection
+    return SECTIONS.get(section, LongSource)
+
+
 def _has(strategy: object, home: Path) -> bool:
     """Whether configs of this strategy have this section."""
-    return strategy not in STRATEGIES or home == () or strategy in OWNERS[str(home[0])]
+    return strategy not in STRATEGIES or not home or strategy in OWNERS.get(str(home[0]), STRATEGIES)
 
 
 def _homes(name: str, catalogue: Catalogue) -> Iterable[Path]:

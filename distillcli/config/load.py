@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from distillcli.config import build
+from distillcli.config.check import check_block
 from distillcli.config.config import Catalogue, Config
 from distillcli.config.explain import read
 from distillcli.config.models import (
@@ -197,11 +198,24 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         precision=written.precision or "auto",
         metrics=_metrics(written.metrics, catalogue, problems),
         on_bad_rows=written.on_bad_rows or "error",
+        groups=_groups(written, reader, labels),
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),
         origins=problems.origins,
+        check=check_block(problems, catalogue, written.check),
     )
+
+
+def _groups(written: WrittenConfig, reader: SourceReader, labels: bool) -> Any:
+    if written.groups is None:
+        return None
+    if written.groups != "labels":
+        return reader.source(written.groups, ("groups",), scores=False)
+    if not labels:
+        hint = "add labels: FILE, or name a source with one integer per row"
+        reader.problems.add(("groups",), "are to be the labels, and there are none", hint)
+    return "labels"
 
 
 def _metrics(written: Any, catalogue: Catalogue, problems: Problems) -> Any:

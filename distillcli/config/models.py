@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from distillcli.config.fields import Choice, Device, Number, Pair, Text, Whole
+from distillcli.config.fields import Choice, Device, Flag, Number, Pair, Text, Whole
 
 STRATEGIES = ("response", "progressive", "ensemble")
 # The keys that only some strategies have, and of which strategies.
@@ -76,9 +76,8 @@ WrittenLayers = Annotated[_Path | _Long | _Layers, Discriminator(_shape)]
 
 _Weights = Annotated[list[Weight], Field(min_length=1), Tag("<list>")]
 _LayerWord = Annotated[str, Choice(("uniform",), "a list of weights"), Tag("<word>")]
-_TeacherWord = Annotated[
-    str, Choice(("uniform", "accuracy", "confidence"), "a list of weights"), Tag("<word>")
-]
+RULES = ("uniform", "accuracy", "confidence", "fit", "confidence_per_row", "best_per_row")
+_TeacherWord = Annotated[str, Choice(RULES, "a list of weights"), Tag("<word>")]
 _MetricWord = Annotated[str, Choice(("all", "none"), "a list of names"), Tag("<word>")]
 _Metrics = Annotated[list[Annotated[str, Text("the name of a metric")]], Tag("<list>")]
 
@@ -132,8 +131,25 @@ class EnsembleSection(Section):
 
     combine: Annotated[str, Choice(("logits", "probabilities", "log_probabilities"))] | None = None
     weights: Annotated[_Weights | _TeacherWord, Discriminator(_list_or_word)] | None = None
+    fit_rows: Annotated[float, Number(1e-6, 1.0)] | None = None
     temperature: Temperature | None = None
     alpha: Alpha | None = None
+
+
+class ToleranceSection(Section):
+    """{rel, abs}"""
+
+    rel: Weight | None = None
+    abs: Weight | None = None
+
+
+class CheckSection(Section):
+    """check:"""
+
+    mode: Annotated[str, Choice(("drift", "regression"))] | None = None
+    default: ToleranceSection | None = None
+    metrics: dict[str, ToleranceSection] | None = None
+    significant: Annotated[bool, Flag()] | None = None
 
 
 class WrittenConfig(Section):
@@ -152,6 +168,8 @@ class WrittenConfig(Section):
     precision: Annotated[str, Choice(("auto", "float32", "float64"))] | None = None
     metrics: Annotated[_Metrics | _MetricWord, Discriminator(_list_or_word)] | None = None
     on_bad_rows: Annotated[str, Choice(("error", "skip"))] | None = None
+    groups: WrittenSource | None = None
     response: ResponseSection | None = None
     progressive: ProgressiveSection | None = None
     ensemble: EnsembleSection | None = None
+    check: CheckSection | None = None
