@@ -22,9 +22,10 @@ from distillcli.formats import Reader, widen
 from distillcli.numerics import Kind, Logits
 
 SLAB_BYTES = 32 * 2**20
-TILE_BYTES = 256 * 2**10
-TILE_ROWS = 4096  # at most; a power of two, so that tiles and blocks of rows fit into each other
+TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
+TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
+EXACT = 2**53  # float64 holds every integer up to here
 BUFFERS = 3  # one being read, one being computed, one being finished
 
 Raw = npt.NDArray[Any]
@@ -126,6 +127,23 @@ class Tile:
             DataError: a label outside [0, classes).
         """
         return self.once("labels", self._checked_labels)
+
+    def integers(self, role: str) -> Array:
+        """float64 [rows], every integer exactly, on the device.
+
+        Raises:
+            DataError: one that float64 cannot hold.
+        """
+        raw = self._raw(role)
+        outside = (raw > EXACT) | (raw < -EXACT) if raw.dtype.kind == "i" else raw > EXACT
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise DataError(
+                self.slab.inputs[role].reader.where,
+                f"row {self.start + row}: {raw[row]} is beyond 2^53",
+                "number the groups with smaller integers",
+            )
+        return self.backend.to_device(raw.astype(np.float64))
 
     def features(self, role: str) -> Array:
         """[rows, dim], on the device."""

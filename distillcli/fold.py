@@ -33,12 +33,14 @@ class Measure:
     Args:
         names: the columns, in order.
         columns: their values for a tile, each float64 [rows].
-        bad: the rows of a tile that no figure can be had from; looked at first.
+        bad: the rows of a tile that no figure can be had from; looked at before the columns.
+        prepare: called with each tile before anything else.
     """
 
     names: tuple[str, ...]
     columns: Callable[[Tile], Columns]
     bad: Callable[[Tile], BadRows]
+    prepare: Callable[[Tile], None] = lambda tile: None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def row_values(
     by_role = {item.role: item for item in inputs}
 
     def work(tile: Tile) -> _TileValues:
+        measure.prepare(tile)
         masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
         bad = {key: tile.start + np.flatnonzero(mask) for key, mask in masks.items()}
         columns = measure.columns(tile)

@@ -13,6 +13,7 @@ from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
+from distillcli.priming import primer
 from distillcli.teachers import Combine, blend
 
 NOT_SCORES = "NaN, +infinity or no finite score"
@@ -103,10 +104,17 @@ def scoring(
             measured[name] = tile.once(name, partial(rows, tile))
         return measured
 
+    prepare = primer(
+        losses={term.loss for term in terms if term.name != "hidden"},
+        metrics=names,
+        target=target,
+        teachers=inputs.teachers,
+        temperature=temperature,
+    )
     needed = {column for name in names for column in metrics.METRICS[name].columns}
     order = (*own, *columns, *(name for name in metrics.COLUMNS if name in needed))
     return Scoring(
-        Measure(order, compute, bad),
+        Measure(order, compute, bad, prepare),
         tuple(terms),
         layers,
         temperature,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillcli.backend import Array, namespace
-from distillcli.numerics import Logits, at, at_least, row_sum, widen
+from distillcli.numerics import Logits, at, widen
 
 Role = Literal["teacher", "student", "labels"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
@@ -115,10 +115,7 @@ def nll(scores: Logits, labels: Array) -> Array:
 
 def entropy(scores: Logits) -> Array:
     """Entropy of the distribution: nats, from 0 to log(classes). A masked class adds 0."""
-    soft = scores.softened(1.0)
-    # A masked class has the weight 0, which must meet a finite number.
-    mean_shifted = row_sum(soft.exps * at_least(scores.shifted, -1e30)) / soft.total
-    return soft.log_total - mean_shifted
+    return scores.entropy
 
 
 def confidence(scores: Logits) -> Array:

@@ -72,16 +72,22 @@ class Softened:
     """Rows of class scores divided by a temperature, as numerators and sums of their softmax.
 
     Attributes:
-        exps: exp((score - the row's maximum) / temperature), [rows, classes].
-        total: sum of exps over the classes, float64 [rows].
+        total: sum of exps over the classes, float64 [rows]; computed unless it is given.
         log_total: its logarithm.
     """
 
-    def __init__(self, shifted: Array, temperature: float) -> None:
-        xp = namespace(shifted)
-        self.exps = xp.exp(shifted if temperature == 1.0 else shifted * (1.0 / temperature))
-        self.total = row_sum(self.exps)
-        self.log_total = xp.log(self.total)
+    def __init__(self, logits: "Logits", temperature: float, total: Array | None = None) -> None:
+        self._logits = logits
+        self._temperature = temperature
+        self.total = row_sum(self.exps) if total is None else total
+        self.log_total = namespace(self.total).log(self.total)
+
+    @cached_property
+    def exps(self) -> Array:
+        """exp((score - the row's maximum) / temperature), [rows, classes]."""
+        shifted, temperature = self._logits.shifted, self._temperature
+        scaled = shifted if temperature == 1.0 else shifted * (1.0 / temperature)
+        return namespace(scaled).exp(scaled)
 
     @property
     def probabilities(self) -> Array:
@@ -154,13 +160,21 @@ class Logits:
     def softened(self, temperature: float = 1.0) -> Softened:
         """The distribution at a temperature, remembered for each temperature."""
         if temperature not in self._softened:
-            self._softened[temperature] = Softened(self.shifted, temperature)
+            self._softened[temperature] = Softened(self, temperature)
         return self._softened[temperature]
 
     def log_softmax(self, temperature: float = 1.0) -> Array:
         """log softmax(scores / temperature), [rows, classes], in the type of the scores."""
         log_total = cast(self.softened(temperature).log_total, self.raw.dtype)
         return self.shifted * (1.0 / temperature) - log_total[:, None]
+
+    @cached_property
+    def entropy(self) -> Array:
+        """Entropy of the distribution at temperature 1: nats, >= 0. A masked class adds 0."""
+        soft = self.softened(1.0)
+        # A masked class has the weight 0, which must meet a finite number.
+        mean_shifted = row_sum(soft.exps * at_least(self.shifted, -1e30)) / soft.total
+        return soft.log_total - mean_shifted
 
     def nll(self, labels: Array) -> Array:
         """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class."""
@@ -177,9 +191,17 @@ class Logits:
         """
         known = self._divergence.get(temperature)
         if known is None or known[0] is not other:
-            known = (other, _kl(self, other, temperature))
+            known = (other, kl(self, other, temperature))
             self._divergence[temperature] = known
         return known[1]
+
+    def learn_total(self, temperature: float, total: Array) -> None:
+        """Take the sum of `softened(temperature)` from a kernel that has computed it."""
+        self._softened[temperature] = Softened(self, temperature, total)
+
+    def learn_divergence(self, other: "Logits", temperature: float, rows: Array) -> None:
+        """Take the rows of `divergence` from a kernel that has computed them."""
+        self._divergence[temperature] = (other, rows)
 
 
 def as_logits(x: "Logits | Array") -> Logits:
@@ -195,7 +217,8 @@ def _log(p: Array) -> Array:
     return xp.where(positive, xp.log(xp.where(positive, p, 1.0)), other)
 
 
-def _kl(p: Logits, q: Logits, temperature: float) -> Array:
+def kl(p: Logits, q: Logits, temperature: float) -> Array:
+    """KL(p || q) at a temperature, computed anew; see `Logits.divergence`."""
     gap = log_ratio(p, q, temperature)
     xp = namespace(gap)
     infinite = xp.max(gap, axis=-1) > INFINITE_GAP

@@ -1,0 +1,229 @@
+"""Row statistics with NumPy, on buffers that stay in the cache and are used again.
+
+What losses and metrics ask of a tile is known before: maxima, top classes, sums of exponentials at
+the temperatures in use, entropies, and the divergences of a pair. One sweep over the tile has them.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.numerics import Logits, kl
+
+Array = npt.NDArray[Any]
+
+# With fewer classes than this a row is too short for a loop of its own: classes go first then, and
+# one pass handles the same class of all rows.
+NARROW = 64
+# The plain sum of p log(p/q) loses digits as distributions come close. Rows whose divergence is
+# below are computed again, as a sum of terms that cannot be negative.
+PLAIN_ABOVE = {np.dtype(np.float32): 0.03, np.dtype(np.float64): 1e-4}
+# From here on log(p/q) is plain noise of float32 scores divided by so little.
+COLDEST = {np.dtype(np.float32): 0.05, np.dtype(np.float64): 0.01}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked about the scores of a tile.
+
+    Args:
+        pair: (p, q) whose divergence at `temperature` is needed; None when none is.
+        forward, reverse: whether KL(p || q), and KL(q || p), are.
+        ones: scores whose sum of exponentials at temperature 1 is needed.
+        entropies: those of them whose entropy is.
+        tops: scores whose top class is.
+    """
+
+    pair: tuple[Logits, Logits] | None = None
+    temperature: float = 1.0
+    forward: bool = True
+    reverse: bool = False
+    ones: Sequence[Logits] = ()
+    entropies: Sequence[Logits] = ()
+    tops: Sequence[Logits] = ()
+
+
+def fill(wanted: Wanted) -> None:
+    """Compute what is wanted and leave it with the scores, which then need not compute it.
+
+    A row that the fast form cannot do within the bounds goes through the plain functions, whatever
+    rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
+    """
+    paired = wanted.pair or ()
+    unpaired = [one for one in (*wanted.ones, *wanted.tops) if all(one is not x for x in paired)]
+    for scores in {id(one): one for one in unpaired}.values():
+        sheet = _Sheet(scores, 0, 1.0)
+        _leave(sheet, wanted)
+    if wanted.pair is not None:
+        p, q = (_Sheet(one, index, wanted.temperature) for index, one in enumerate(wanted.pair))
+        _leave_divergences(p, q, wanted)
+        for sheet in (p, q):
+            _leave(sheet, wanted)
+
+
+class _Buffers(threading.local):
+    """Arrays of a tile's shape, each thread's own, kept from tile to tile."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[Any, ...] = ()
+        self.arrays: dict[str, Array] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        if self.shape != (shape, dtype):
+            self.shape, self.arrays = (shape, dtype), {}
+        if name not in self.arrays:
+            self.arrays[name] = np.empty(shape, dtype)
+        return self.arrays[name]
+
+
+_buffers = _Buffers()
+
+
+class _Sheet:
+    """The scores of one side, shifted by their maxima, and their exponentials, in buffers.
+
+    `values` are [rows, classes], or [classes, rows] where classes are few; `axis` is that of the
+    classes.
+    """
+
+    def __init__(self, scores: Logits, index: int, temperature: float) -> None:
+        self.scores = scores
+        self.temperature = temperature
+        self.axis = 0 if scores.scores.shape[1] < NARROW else 1
+        values = scores.scores.T if self.axis == 0 else scores.scores
+        self.dtype = values.dtype
+        self.index = index
+        # A narrow tile is turned round first: reductions over strided rows are slow.
+        self.values = (
+            _copied(values, self.buffer("values", values.shape)) if not self.axis else values
+        )
+        if "max" not in vars(scores):
+            scores.max = self.values.max(axis=self.axis)
+        self.shifted = np.subtract(
+            self.values, self.row(scores.max), out=self.buffer("shifted", values.shape)
+        )
+        self.exps = self.buffer("exps", values.shape)
+        self._exponentiate(temperature)
+        self.total = self.sum(self.exps)
+        scores.learn_total(temperature, self.total)
+
+    def buffer(self, name: str, shape: tuple[int, ...] | None = None) -> Array:
+        return _buffers.get(f"{name} {self.index}", shape or self.values.shape, self.dtype)
+
+    def row(self, numbers: Array) -> Array:
+        """One number per row, laid out to meet the tile."""
+        narrowed: Array = numbers.astype(self.dtype, copy=False)
+        return narrowed[None, :] if self.axis == 0 else narrowed[:, None]
+
+    def sum(self, values: Array) -> Array:
+        """Over the classes, float64 [rows]; the order of the terms is the same for every row.
+
+        NumPy adds a long row pairwise. Along the first axis its order would depend on the number
+        of rows, so a short row is added class by class.
+        """
+        total: Array
+        if self.axis == 1:
+            total = values.sum(axis=1).astype(np.float64, copy=False)
+            return total
+        total = values[0].astype(np.float64)
+        for row in values[1:]:
+            total += row
+        return total
+
+    def _exponentiate(self, temperature: float) -> None:
+        source = self.shifted
+        if temperature != 1.0:
+            source = np.multiply(source, self.dtype.type(1.0 / temperature), out=self.exps)
+        np.exp(source, out=self.exps)
+
+    def to_temperature_one(self) -> None:
+        """Bring `exps` and `total` to temperature 1, by squaring where that is enough."""
+        if self.temperature == 1.0:
+            return
+        squarings = math.log2(self.temperature)
+        if squarings in (1, 2, 3):
+            for _ in range(int(squarings)):
+                np.square(self.exps, out=self.exps)
+        else:
+            self._exponentiate(1.0)
+        self.total = self.sum(self.exps)
+        self.temperature = 1.0
+        self.scores.learn_total(1.0, self.total)
+
+    def entropy(self) -> Array:
+        """Spends `exps`; NaN where a class is masked."""
+        weighted = np.multiply(self.exps, self.shifted, out=self.exps)
+        entropy: Array = np.log(self.total) - self.sum(weighted) / self.total
+        return entropy
+
+    def top(self) -> Array:
+        """The class with the highest score, the lowest index among equals."""
+        best: Array
+        if self.axis == 1:
+            best = self.values.argmax(axis=1)
+            return best
+        best = np.zeros(self.values.shape[1], np.int64)
+        for index in range(len(self.values) - 1, -1, -1):
+            best[self.shifted[index] == 0] = index
+        return best
+
+
+def _copied(values: Array, out: Array) -> Array:
+    np.copyto(out, values)
+    return out
+
+
+def _leave(sheet: _Sheet, wanted: Wanted) -> None:
+    """What is asked about one side alone."""
+    scores = sheet.scores
+    if any(one is scores for one in wanted.tops):
+        scores.top = sheet.top()
+    if any(one is scores for one in wanted.ones):
+        sheet.to_temperature_one()
+        if any(one is scores for one in wanted.entropies):
+            entropy = sheet.entropy()
+            scores.entropy = _mended(
+                entropy, ~np.isfinite(entropy), lambda rows: _part(scores, rows).entropy
+            )
+
+
+def _leave_divergences(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:
+    temperature = wanted.temperature
+    gap = np.subtract(p.shifted, q.shifted, out=p.buffer("gap"))
+    # Centred by the row's constant before it is weighed, so that no large terms cancel.
+    constant = (np.log(p.total) - np.log(q.total)) * temperature
+    np.subtract(gap, p.row(constant), out=gap)
+    if wanted.forward:
+        product = p.buffer("product") if wanted.reverse else gap
+        _leave_divergence(p, q, temperature, np.multiply(p.exps, gap, out=product))
+    if wanted.reverse:
+        _leave_divergence(q, p, temperature, np.multiply(q.exps, gap, out=gap), sign=-1.0)
+
+
+def _leave_divergence(
+    p: _Sheet, q: _Sheet, temperature: float, weighed: Array, sign: float = 1.0
+) -> None:
+    rows = p.sum(weighed) * (sign / temperature) / p.total
+    enough = PLAIN_ABOVE[p.dtype] if temperature >= COLDEST[p.dtype] else math.inf
+    one, other = p.scores, q.scores
+    rows = _mended(
+        rows, ~(rows > enough), lambda at: kl(_part(one, at), _part(other, at), temperature)
+    )
+    one.learn_divergence(other, temperature, rows)
+
+
+def _mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:
+    """The rows in doubt computed again by the plain functions."""
+    rows = np.flatnonzero(doubtful)
+    if len(rows):
+        found[rows] = careful(rows)
+    return found
+
+
+def _part(scores: Logits, rows: Array) -> Logits:
+    return Logits(scores.scores[rows])

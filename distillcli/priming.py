@@ -1,0 +1,78 @@
+"""What a strategy's losses and metrics will ask of the scores of a tile, asked of a kernel at once.
+
+Whatever is left out here, or cannot be had from a kernel, the plain functions compute when asked.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+from distillcli.batches import Tile
+from distillcli.kernels import Wanted, fill
+from distillcli.metrics import METRICS
+from distillcli.numerics import Logits
+
+Target = Callable[[Tile, float], Logits]
+
+# The losses that rest on KL(teacher || student), and those on KL(student || teacher).
+FORWARD = {"kl", "combined_kl_mse"}
+REVERSE = {"reverse_kl"}
+
+
+def primer(
+    *,
+    losses: Collection[str],
+    metrics: Collection[str],
+    target: Target | None,
+    teachers: Sequence[str],
+    temperature: float,
+) -> Callable[[Tile], None]:
+    """Prepares a tile for its measure.
+
+    Args:
+        losses: names of the losses on class scores in use.
+        metrics: names of the metrics.
+        target: what the student is held against, at a temperature.
+        teachers: roles of teachers that are held against the labels one by one.
+        temperature: that of the loss and of the KL metrics.
+    """
+    columns = {column for name in metrics for column in METRICS[name].columns}
+    forward = "kl" in columns or bool(FORWARD & set(losses))
+    reverse = bool(REVERSE & set(losses))
+    agree = bool(columns & {"top1_agreement", "top5_agreement"})
+
+    def sides(tile: Tile) -> dict[str, Logits]:
+        found = {"student": tile.logits("student")} if "student" in tile else {}
+        return found | ({"teacher": target(tile, 1.0)} if target is not None else {})
+
+    def one_by_one(tile: Tile) -> list[Logits]:
+        return [tile.logits(role) for role in teachers if "labels" in tile]
+
+    def asks(side: str, *names: str) -> bool:
+        return any(f"{side}_{name}" in columns for name in names)
+
+    def prepare(tile: Tile) -> None:
+        if tile.backend.kernel != "numpy":
+            return
+        scores, others = sides(tile), one_by_one(tile)
+        hard = ["student"] if "cross_entropy" in losses else []
+        pair = None
+        if target is not None and "student" in scores and (forward or reverse):
+            pair = (target(tile, temperature), scores["student"])
+        fill(
+            Wanted(
+                pair,
+                temperature,
+                forward=forward,
+                reverse=reverse,
+                ones=others
+                + [
+                    one
+                    for side, one in scores.items()
+                    if side in hard or asks(side, "nll", "entropy", "confidence")
+                ],
+                entropies=[one for side, one in scores.items() if asks(side, "entropy")],
+                tops=others
+                + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
+            )
+        )
+
+    return prepare

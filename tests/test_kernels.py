@@ -1,0 +1,170 @@
+"""The fast path gives what the plain functions give, within the bounds, whatever stands beside."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distillcli.kernels import Wanted, fill
+from distillcli.numerics import Logits
+
+Array = np.ndarray[Any, Any]
+DTYPES = ("float32", "float64")
+TEMPERATURES = (1e-2, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0, 20.0, 1e3)
+
+
+def pairs(classes: int, dtype: str) -> Iterator[tuple[Array, Array]]:
+    """Close and far, flat and one-hot, shifted and large rows."""
+    random = np.random.default_rng(classes)
+    rows = 24 if classes < 5000 else 6
+    for scale in (0.01, 1.0, 10.0, 1e3, 1e4):
+        for distance in (1e-7, 1e-3, 0.03, 0.3, 1.0, 3.0, 300.0):
+            teacher = random.standard_normal((rows, classes)) * scale
+            student = teacher + random.standard_normal((rows, classes)) * min(distance, scale)
+            teacher[::3] += 1e4 * (distance > 1)
+            teacher[1::6, 0] += 50
+            yield teacher.clip(-1e4, 2e4).astype(dtype), student.clip(-1e4, 2e4).astype(dtype)
+
+
+def bound(dtype: str, temperature: float, value: Array) -> Array:
+    """What the loss, its factor T^2 included, may be off by."""
+    if dtype == "float64":
+        return np.maximum(1e-11 * value, 1e-12)
+    return np.maximum((1e-5 if 0.1 <= temperature <= 20 else 1e-4) * value, 1e-6)
+
+
+def slow(scores: Array, temperature: float) -> tuple[Array, Array]:
+    """Softmax and its logarithm with 80 bits."""
+    x = scores.astype(np.longdouble) / np.longdouble(temperature)
+    x = x - x.max(axis=1, keepdims=True)
+    log_p = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+    return np.exp(log_p), log_p
+
+
+def filled(teacher: Array, student: Array, temperature: float) -> tuple[Logits, Logits]:
+    p, q = Logits(teacher), Logits(student)
+    with np.errstate(all="ignore"):
+        fill(Wanted((p, q), temperature, reverse=True, ones=(p, q), entropies=(p, q), tops=(p, q)))
+    return p, q
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [2, 10, 63, 64, 1000, 32000])
+def test_accuracy(dtype: str, classes: int) -> None:
+    """Divergences, cross-entropy and entropies keep the bounds at every temperature."""
+    every = 1 if classes < 5000 else 5
+    for teacher, student in list(pairs(classes, dtype))[::every]:
+        labels = np.arange(len(teacher)) % classes
+        for temperature in TEMPERATURES:
+            p, q = filled(teacher, student, temperature)
+            (pt, lpt), (qt, lqt) = slow(teacher, temperature), slow(student, temperature)
+            (p1, lp1), (_, lq1) = slow(teacher, 1.0), slow(student, 1.0)
+            square = temperature**2
+            with np.errstate(all="ignore"):
+                found = {
+                    "kl": (
+                        square * p.divergence(q, temperature),
+                        square * (pt * (lpt - lqt)).sum(1),
+                    ),
+                    "reverse": (
+                        square * q.divergence(p, temperature),
+                        square * (qt * (lqt - lpt)).sum(1),
+                    ),
+                    "nll": (q.nll(labels), -lq1[np.arange(len(labels)), labels]),
+                    "entropy": (p.entropy, -(p1 * lp1).sum(1)),
+                }
+            for name, (value, exact) in found.items():
+                at = temperature if name in ("kl", "reverse") else 1.0
+                off = np.abs(value - exact) / bound(dtype, at, np.abs(exact))
+                assert off.max() <= 1, (name, temperature, value[off.argmax()], exact[off.argmax()])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_top_classes_are_the_first_of_equals(dtype: str, classes: int) -> None:
+    """The top class is NumPy's argmax, the lowest index among equals."""
+    scores = np.random.default_rng(0).integers(0, 3, (500, classes)).astype(dtype)
+    p, q = filled(scores, scores[::-1].copy(), 2.0)
+    assert np.array_equal(p.top, scores.argmax(1))
+    assert np.array_equal(q.top, scores[::-1].argmax(1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 3.0, 1e-3])
+def test_masks_and_bad_rows_are_those_of_the_plain_functions(
+    dtype: str, classes: int, temperature: float
+) -> None:
+    """Rows with -inf, NaN or +inf come out as the plain functions have them; others stay right."""
+    random = np.random.default_rng(1)
+    teacher = random.standard_normal((40, classes)).astype(dtype)
+    student = random.standard_normal((40, classes)).astype(dtype)
+    teacher[3, :2] = student[3, :2] = -math.inf
+    student[5, 1] = -math.inf
+    teacher[7, 1] = -math.inf
+    teacher[9] = -math.inf
+    student[11, 2], teacher[13, 0] = math.nan, math.inf
+    p, q = filled(teacher, student, temperature)
+    with np.errstate(all="ignore"):
+        plain_p, plain_q = Logits(teacher), Logits(student)
+        assert np.array_equal(p.bad, plain_p.bad)
+        assert np.array_equal(q.bad, plain_q.bad)
+        good = ~(p.bad | q.bad)
+        assert not good[[9, 11, 13]].any()
+        for one, other in (
+            (p.divergence(q, temperature), plain_p.divergence(plain_q, temperature)),
+            (q.divergence(p, temperature), plain_q.divergence(plain_p, temperature)),
+            (p.entropy, plain_p.entropy),
+            (q.softened(1.0).total, plain_q.softened(1.0).total),
+        ):
+            np.testing.assert_allclose(one[good], other[good], rtol=1e-5, atol=1e-6)
+    assert p.divergence(q, temperature)[5] == math.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [2, 10, 63, 64, 1000])
+def test_rows_do_not_depend_on_their_neighbours(dtype: str, classes: int) -> None:
+    """A row has the same bits in any company, near-equal and masked neighbours included."""
+    random = np.random.default_rng(2)
+    teacher = random.standard_normal((64, classes)).astype(dtype)
+    student = teacher + random.standard_normal((64, classes)) * np.geomspace(1e-6, 3, 64)[:, None]
+    student = student.astype(dtype)
+    teacher[10, 0] = student[10, 0] = -math.inf
+    whole = figures(teacher, student)
+    for start, stop in ((0, 1), (5, 12), (10, 11), (33, 64)):
+        part = figures(teacher[start:stop], student[start:stop])
+        for one, other in zip(part, whole, strict=True):
+            assert np.array_equal(one, other[start:stop])
+
+
+def figures(teacher: Array, student: Array) -> list[Array]:
+    p, q = filled(teacher, student, 2.0)
+    return [
+        p.divergence(q, 2.0),
+        q.divergence(p, 2.0),
+        p.entropy,
+        q.entropy,
+        p.softened(1.0).total,
+        q.softened(1.0).total,
+    ]
+
+
+def test_equal_inputs_have_no_divergence() -> None:
+    """Equal rows give exactly 0, in both directions."""
+    scores = np.random.default_rng(3).standard_normal((50, 300)).astype(np.float32)
+    p, q = filled(scores, scores.copy(), 4.0)
+    assert not p.divergence(q, 4.0).any()
+    assert not q.divergence(p, 4.0).any()
+
+
+def test_only_what_is_wanted_is_left() -> None:
+    """Nothing is computed that nobody asked for."""
+    scores = np.random.default_rng(4).standard_normal((5, 100))
+    p, q = Logits(scores), Logits(scores[::-1].copy())
+    fill(Wanted((p, q), 2.0, ones=(q,)))
+    assert "entropy" not in vars(p) | vars(q)
+    assert "top" not in vars(p) | vars(q)
+    assert 1.0 not in p._softened
+    assert set(q._softened) == {1.0, 2.0}
