@@ -86,7 +86,8 @@ def _model(section: Path) -> type[BaseModel]:
 
 def _has(strategy: object, home: Path) -> bool:
     """Whether configs of this strategy have this section."""
-    return strategy not in STRATEGIES or not home or strategy in OWNERS.get(str(home[0]), STRATEGIES)
+    owners = OWNERS.get(str(home[0]), STRATEGIES) if home else STRATEGIES
+    return strategy not in STRATEGIES or strategy in owners
 
 
 def _homes(name: str, catalogue: Catalogue) -> Iterable[Path]:
@@ -126,8 +127,14 @@ def _explain(
 
 def _drop(data: dict[str, Any], path: Path) -> None:
     """Take out the key of a section, or the whole top-level key, that holds the mistake."""
-    section = data.get(str(path[0]))
-    if len(path) > 1 and (path[0],) in SECTIONS and isinstance(section, dict):
-        section.pop(str(path[1]), None)
-    else:
-        data.pop(str(path[0]), None)
+    node, depth = data, 0
+    while depth < _depth(path) and isinstance(node.get(str(path[depth])), dict):
+        node, depth = node[str(path[depth])], depth + 1
+    node.pop(str(path[depth]), None)
+
+
+def _depth(path: Path) -> int:
+    """How many keys lead to the smallest part that can be left out."""
+    if path[:2] == ("check", "metrics"):
+        return min(2, len(path) - 1)
+    return min(1, len(path) - 1) if (path[0],) in SECTIONS else 0
