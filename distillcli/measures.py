@@ -1,9 +1,8 @@
 """A strategy as a measure: which columns are computed for each row, and which terms they form."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from distillcli import metrics
 from distillcli.backend import Array
@@ -14,7 +13,8 @@ from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
 from distillcli.priming import primer
-from distillcli.teachers import Combine, blend
+from distillcli.totals import Finished
+from distillcli.weighting import Weighting, blended
 
 NOT_SCORES = "NaN, +infinity or no finite score"
 NOT_FINITE = "NaN or infinity"
@@ -74,19 +74,20 @@ def scoring(
     inputs: Inputs,
     bad: Callable[[Tile], BadRows],
     *,
-    teacher_weights: Sequence[float] = (),
+    weighting: Weighting | None = None,
     projections: Mapping[int, Array] | None = None,
 ) -> Scoring:
     """The measure of a strategy.
 
     Args:
-        teacher_weights: one for each teacher of an ensemble, sum 1.
+        weighting: what the teachers of an ensemble weigh.
         bad: tells the rows of a tile that cannot be used, see `bad_rows`.
         projections: by pair of the layer mapping, where one is needed; on the device, in the type
             of the arithmetic.
     """
-    target = _target(config, inputs, teacher_weights)
-    terms, columns = _logit_terms(config, target), _teacher_columns(inputs)
+    target = _target(config, inputs, weighting)
+    terms = _logit_terms(config, target)
+    columns = _teacher_columns(inputs, weighting)
     layers: tuple[Layer, ...] = ()
     if config.progressive is not None:
         layers = tuple(_layers(config))
@@ -124,22 +125,10 @@ def scoring(
     )
 
 
-def _target(config: Config, inputs: Inputs, weights: Sequence[float]) -> Target | None:
+def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Target | None:
     if config.ensemble is not None:
-        combine, roles = cast(Combine, config.ensemble.combine), inputs.teachers
-
-        def blended(tile: Tile, temperature: float) -> Logits:
-            return tile.once(
-                f"blend at {temperature}",
-                lambda: blend(
-                    [tile.logits(role) for role in roles],
-                    weights=weights,
-                    combine=combine,
-                    temperature=temperature,
-                ),
-            )
-
-        return blended
+        assert weighting is not None
+        return partial(blended, config.ensemble, weighting, inputs.teachers)
     return (lambda tile, _: tile.logits("teacher")) if "teacher" in inputs else None
 
 
@@ -246,17 +235,44 @@ def _hidden_term(config: Config, layers: Sequence[Layer], columns: Mapping[str, 
 
 
 def teacher_column(index: int, name: str) -> str:
-    """The column of a figure, `accuracy` or `nll`, of one teacher of an ensemble."""
+    """The column of a figure, `accuracy`, `nll` or `weight`, of one teacher of an ensemble."""
     return f"teacher {index} {name}"
 
 
-def _teacher_columns(inputs: Inputs) -> dict[str, Rows]:
-    """How right each teacher of an ensemble is, where there are labels."""
+def mean_weight(weighting: Weighting, index: int, done: Finished) -> float:
+    """What a teacher weighs; the mean over the rows where that varies."""
+    if weighting.weights is not None:
+        return weighting.weights[index]
+    return done.mean(teacher_column(index, "weight"))
+
+
+def remarks_on(weighting: Weighting | None) -> Iterator[str]:
+    """What to know about weights before taking figures that rest on them at face value."""
+    if weighting is None:
+        return
+    if weighting.found_on is not None:
+        where = f"the first {weighting.found_on:,} rows"
+        yield f"the weights were found on the labels of {where}, on which the blend looks too good"
+    if weighting.rule == "best_per_row":
+        yield "each row's teacher is chosen by its label: accuracy and nll of the blend flatter"
+
+
+def _teacher_columns(inputs: Inputs, weighting: Weighting | None) -> dict[str, Rows]:
+    """How right each teacher of an ensemble is, where there are labels; weights that vary."""
     found: dict[str, Rows] = {}
+    if weighting is not None and weighting.weights is None:
+        for index in range(len(inputs.teachers)):
+            found[teacher_column(index, "weight")] = partial(
+                _row_weight, weighting, inputs.teachers, index
+            )
     for index, role in enumerate(inputs.teachers if "labels" in inputs else ()):
         for name, rows in (("accuracy", metrics.accuracy), ("nll", metrics.nll)):
             found[teacher_column(index, name)] = partial(_against_labels, role, rows)
     return found
+
+
+def _row_weight(weighting: Weighting, roles: Sequence[str], index: int, tile: Tile) -> Array:
+    return weighting.of(tile, roles)[index]
 
 
 def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Tile) -> Array:

@@ -1,4 +1,4 @@
-"""The passes over the data: the main one, and those that find weights and matrices first."""
+"""The passes over the data: the main one, and those that find matrices first."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,13 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from distillcli import metrics
 from distillcli.accumulators import RowValues
 from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
-from distillcli.errors import DataError
-from distillcli.fold import BadRows, Columns, Machine, Measure, in_row_order, row_values
+from distillcli.fold import BadRows, Machine, Measure, in_row_order, row_values
 from distillcli.inputs import Inputs
 from distillcli.projections import Matrix, drawn, least_squares, unequal_pairs, widths
 from distillcli.selection import Selection
@@ -112,40 +110,6 @@ def precision(config: Config, inputs: Inputs) -> str:
         return config.precision
     wide = any(item.reader.element.name == "float64" for item in inputs)
     return "float64" if wide else "float32"
-
-
-def teacher_weights(passes: Passes, bad: Callable[[Tile], BadRows]) -> tuple[float, ...]:
-    """The weight of each teacher, sum 1; `accuracy` and `confidence` need a pass of their own.
-
-    Raises:
-        DataError: no teacher got a single row right, so no weight is above 0.
-    """
-    ensemble = passes.config.ensemble
-    if ensemble is None:
-        return ()
-    roles = passes.inputs.teachers
-    if ensemble.weights == "uniform":
-        return (1.0 / len(roles),) * len(roles)
-    if not isinstance(ensemble.weights, str):
-        return ensemble.weights
-    measure = Measure(tuple(roles), _quality(ensemble.weights, roles), bad)
-    done = passes.totals(f"weights by {ensemble.weights}", measure, list(passes.inputs.items))
-    found = [done.mean(role) for role in roles]
-    if not sum(found) > 0:
-        raise DataError(
-            "teachers", "no teacher has a row right, so there are no weights", "use uniform weights"
-        )
-    return tuple(value / sum(found) for value in found)
-
-
-def _quality(rule: str, roles: Sequence[str]) -> Callable[[Tile], Columns]:
-    def confidence(tile: Tile) -> Columns:
-        return {role: metrics.confidence(tile.logits(role)) for role in roles}
-
-    def accuracy(tile: Tile) -> Columns:
-        return {role: metrics.accuracy(tile.logits(role), tile.labels()) for role in roles}
-
-    return {"confidence": confidence, "accuracy": accuracy}[rule]
 
 
 def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Array]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import ConfigError
-from distillcli.numerics import Logits, at_least, check_same_shape
+from distillcli.numerics import Logits, at_least, cast, check_same_shape
 
 Combine = Literal["logits", "probabilities", "log_probabilities"]
 
@@ -14,7 +14,7 @@ Combine = Literal["logits", "probabilities", "log_probabilities"]
 def blend(
     logits: Sequence[Logits],
     *,
-    weights: Sequence[float],
+    weights: Sequence[float] | Sequence[Array],
     combine: Combine = "logits",
     temperature: float = 1.0,
 ) -> Logits:
@@ -22,8 +22,9 @@ def blend(
 
     Args:
         logits: one for each teacher, all [rows, classes].
-        weights: one for each teacher, >= 0; divided by their sum. A teacher of weight 0 takes no
-            part: what it masks is not masked in the blend.
+        weights: one for each teacher, >= 0; divided by their sum. Or one array [rows] for each,
+            >= 0 and of sum 1 in every row. A teacher of weight 0 takes no part: what it masks is
+            not masked in the blend.
         combine: `logits`: the weighted mean of the logits, where the temperature plays no part.
             `probabilities`: T * log of the weighted mean of softmax(logits / T).
             `log_probabilities`: T * log-softmax of the weighted mean of the log-softmax at T.
@@ -43,7 +44,15 @@ def blend(
     return Logits(Logits(_weighted_sum(logs)).log_softmax() * temperature)
 
 
-def _shares(logits: Sequence[Logits], weights: Sequence[float]) -> list[tuple[Logits, float]]:
+Share = float | Array  # of one teacher: for all rows, or [rows]
+
+
+def _shares(
+    logits: Sequence[Logits], weights: Sequence[float] | Sequence[Array]
+) -> list[tuple[Logits, Share]]:
+    """The teachers that take part, each with its share."""
+    if len(weights) == len(logits) and hasattr(weights[0], "shape"):
+        return list(zip(logits, weights, strict=True))
     total = math.fsum(weights)
     if len(weights) != len(logits) or min(weights) < 0 or not 0 < total < math.inf:
         problem = f"{list(weights)} for {len(logits)} teachers"
@@ -52,17 +61,26 @@ def _shares(logits: Sequence[Logits], weights: Sequence[float]) -> list[tuple[Lo
     return [(one, weight / total) for one, weight in pairs if weight > 0]
 
 
-def _weighted_sum(parts: Sequence[tuple[Array, float]]) -> Array:
+def _weighted_sum(parts: Sequence[tuple[Array, Share]]) -> Array:
     (first, share), *others = parts
-    total = first * share
+    total = _weighted(first, share)
     for part, share in others:
-        total += part * share
+        total += _weighted(part, share)
     return total
 
 
-def _log_of_mean(logs: Sequence[tuple[Array, float]]) -> Array:
+def _weighted(values: Array, share: Share) -> Array:
+    """Values times their share; what a share of 0 meets counts nothing, be it infinite."""
+    if isinstance(share, float):
+        return values * share
+    xp = namespace(values)
+    column = cast(share, values.dtype)[:, None]
+    return xp.where(column > 0, values, 0.0) * column
+
+
+def _log_of_mean(logs: Sequence[tuple[Array, Share]]) -> Array:
     """log sum share * exp(log), around the largest of them so that no class underflows."""
-    weighted = [log + math.log(share) for log, share in logs]
+    weighted = [log + _log_share(log, share) for log, share in logs]
     xp = namespace(weighted[0])
     largest = weighted[0]
     for part in weighted[1:]:
@@ -73,3 +91,11 @@ def _log_of_mean(logs: Sequence[tuple[Array, float]]) -> Array:
     for part in weighted[1:]:
         total += xp.exp(part - centre)
     return largest + xp.log(at_least(total, 1.0))
+
+
+def _log_share(log: Array, share: Share) -> Share:
+    if isinstance(share, float):
+        return math.log(share)
+    xp = namespace(log)
+    logarithm = xp.where(share > 0, xp.log(xp.where(share > 0, share, 1.0)), -math.inf)
+    return cast(logarithm, log.dtype)[:, None]

@@ -10,12 +10,20 @@ from distillcli.batches import SLAB_BYTES, Input
 from distillcli.config import Config
 from distillcli.formats import widen
 from distillcli.inputs import Inputs, opened
-from distillcli.measures import Scoring, bad_rows, scoring, teacher_column
-from distillcli.passes import ALL, Passes, Watch, projections, teacher_weights
+from distillcli.measures import (
+    Scoring,
+    bad_rows,
+    mean_weight,
+    remarks_on,
+    scoring,
+    teacher_column,
+)
+from distillcli.passes import ALL, Passes, Watch, projections
 from distillcli.result import Result, TeacherResult, finite
 from distillcli.selection import Selection
 from distillcli.tabulate import tabulate
 from distillcli.totals import Batches, Finished, Totals, neighbours_joined
+from distillcli.weighting import Weighting, teacher_weights
 
 Note = Callable[[str], None]
 
@@ -42,12 +50,12 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
         for warning in warnings:
             note(warning)
         bad = bad_rows(config, inputs)
-        weights = teacher_weights(passes, bad)
+        weighting = teacher_weights(passes, bad)
         what = scoring(
             config,
             inputs,
             bad,
-            teacher_weights=weights,
+            weighting=weighting,
             projections=projections(passes, bad),
         )
         done, batches = _main_pass(passes, what)
@@ -56,13 +64,13 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
             what,
             done,
             batches.found,
-            teachers=_teachers(config, weights, done),
+            teachers=_teachers(config, weighting, done),
             facts={
                 "row_range": [passes.first, passes.stop],
                 "batch_size": batch_size(passes),
                 "batches_joined": neighbours_joined(batch_size(passes), passes.rows_taken),
                 "bytes_read": passes.rows_taken * inputs.row_bytes,
-                "notes": [*_remarks(config), *warnings],
+                "notes": [*_remarks(config), *remarks_on(weighting), *warnings],
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -94,9 +102,9 @@ def batch_size(passes: Passes) -> int:
 
 
 def _teachers(
-    config: Config, weights: Sequence[float], done: Finished
+    config: Config, weighting: Weighting | None, done: Finished
 ) -> tuple[TeacherResult, ...] | None:
-    if config.ensemble is None:
+    if weighting is None:
         return None
 
     def figure(index: int, name: str) -> float | None:
@@ -106,11 +114,11 @@ def _teachers(
     return tuple(
         TeacherResult(
             source=source.given,
-            weight=weight,
+            weight=mean_weight(weighting, index, done),
             accuracy=figure(index, "accuracy"),
             nll=figure(index, "nll"),
         )
-        for index, (source, weight) in enumerate(zip(config.teachers, weights, strict=True))
+        for index, source in enumerate(config.teachers)
     )
 
 
