@@ -47,6 +47,12 @@ class RowValues:
         """The values of one column at the kept rows."""
         return self.column(name)[self.keep]
 
+    def first(self, columns: int) -> "RowValues":
+        """The first so many columns alone."""
+        if columns == len(self.names):
+            return self
+        return RowValues(self.start, self.names[:columns], self.values[:columns], self.keep)
+
     def part(self, start: int, stop: int) -> "RowValues":
         """The rows `start` to `stop`, counted like `self.start`."""
         rows = slice(start - self.start, stop - self.start)

@@ -8,9 +8,10 @@ from typing import cast
 from distillcli.batches import Input
 from distillcli.config import Config, Layers, Source
 from distillcli.errors import ConfigError, MismatchError
-from distillcli.formats import open_layers, open_rows
+from distillcli.formats import GROUPS, open_layers, open_rows
 from distillcli.numerics import Kind
 
+GROUPED = "groups"  # the role of the source that tells the rows apart
 SAME_SPLIT = "both must come from the same split, in the same order"
 
 
@@ -77,6 +78,8 @@ def opened(config: Config) -> Iterator[Inputs]:
             take(Input(role, reader, cast(Kind, source.kind), source.temperature))
         if config.labels is not None:
             take(Input("labels", open_rows(config.labels, role="labels", row_dims=0)))
+        if isinstance(config.groups, Source):
+            take(Input(GROUPED, open_rows(config.groups, role=GROUPED, row_dims=0, need=GROUPS)))
         if config.progressive is not None:
             pairs = config.progressive.layer_mapping
             for side, layers in (

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from distillcli.accumulators import (
     BLOCK,
     Calibration,
     Dyadic,
+    Mergeable,
     Moments,
     RowValues,
     joined,
@@ -14,6 +16,13 @@ from distillcli.accumulators import (
 from distillcli.quantiles import Histogram, Sample, spread
 
 BATCHES_KEPT = 4096
+
+
+class Collector(Protocol):
+    """Whatever makes something of the values of all rows."""
+
+    def add(self, rows: RowValues) -> None:
+        """Take up the rows that follow."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,40 @@ class Block:
         return Block(self.moments.merge(other.moments), bins)
 
 
+T = TypeVar("T", bound=Mergeable)
+
+
+class Blockwise(Generic[T]):
+    """Statistics of all rows from those of their blocks; rows arrive in order, in any pieces.
+
+    Args:
+        of: the statistics of one block.
+    """
+
+    def __init__(self, of: Callable[[RowValues], T]) -> None:
+        self._of = of
+        self._blocks: Dyadic[T] = Dyadic()
+        self._waiting: list[RowValues] = []
+
+    def add(self, rows: RowValues) -> None:
+        """Take up the rows that follow."""
+        for piece in rows.pieces(BLOCK):
+            self._waiting.append(piece)
+            if piece.stop % BLOCK == 0:
+                self._close_block()
+
+    def _close_block(self) -> None:
+        if self._waiting:
+            rows = joined(self._waiting)
+            self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, self._of(rows)))
+            self._waiting = []
+
+    def value(self) -> T | None:
+        """The statistics once all rows are in; None without rows."""
+        self._close_block()
+        return self._blocks.value()
+
+
 class Totals:
     """The statistics of all rows, taken up in row order.
 
@@ -61,30 +104,18 @@ class Totals:
     ) -> None:
         self.names = names
         self._quantiles_of = quantiles_of
-        self._calibrated = calibrated
         self._spread = spread(rows)
-        self._blocks: Dyadic[Block] = Dyadic()
-        self._waiting: list[RowValues] = []
+        self._blocks = Blockwise(lambda block: Block.of(block, calibrated))
 
     def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
+        """Take up the rows that follow; their columns begin with `names`."""
+        rows = rows.first(len(self.names))
         if self._quantiles_of is not None:
             self._spread = self._spread.including(rows.kept(self._quantiles_of))
-        for piece in rows.pieces(BLOCK):
-            self._waiting.append(piece)
-            if piece.stop % BLOCK == 0:
-                self._close_block()
-
-    def _close_block(self) -> None:
-        if self._waiting:
-            rows = joined(self._waiting)
-            block = Block.of(rows, self._calibrated)
-            self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, block))
-            self._waiting = []
+        self._blocks.add(rows)
 
     def finish(self) -> "Finished":
         """The figures, once all rows are in."""
-        self._close_block()
         block = self._blocks.value()
         assert block is not None  # an empty input is refused before
         return Finished(self.names, block, self._spread)
@@ -130,18 +161,22 @@ class Batches:
     """The run cut at every `size` rows from its first, for the report.
 
     Args:
-        on_batch: called with each batch as soon as it is whole.
+        columns: how many of the columns count; None for all.
+        on_batch: takes each batch as soon as it is whole; without it they are kept in `found`.
     """
 
     size: int
     first: int
     stop: int
+    columns: int | None = None
     on_batch: Callable[[Batch], None] | None = None
     found: list[Batch] = field(default_factory=list)
     _open: Batch | None = None
 
     def add(self, rows: RowValues) -> None:
         """Take up the rows that follow."""
+        if self.columns is not None:
+            rows = rows.first(self.columns)
         for piece in rows.pieces(self.size, self.first):
             moments, start = Moments.of(piece), piece.start
             if self._open is not None:
@@ -152,9 +187,7 @@ class Batches:
 
     def _close(self) -> None:
         assert self._open is not None
-        self.found.append(self._open)
-        if self.on_batch is not None:
-            self.on_batch(self._open)
+        (self.on_batch or self.found.append)(self._open)
         self._open = None
 
 

@@ -14,11 +14,12 @@ CANDIDATES = 10
 
 @dataclass(frozen=True)
 class Need:
-    """What an array must be to be of use."""
+    """What an array must be to be of use; `noun` is what integers are for."""
 
     ranks: tuple[int, ...]
     floating: bool
     words: str
+    noun: str = "labels"
 
     def fits(self, info: ArrayInfo) -> bool:
         """Whether an array could be meant."""
@@ -28,6 +29,7 @@ class Need:
 
 LOGITS = Need((2, 3), True, "[rows, width] or [rows, positions, width]")
 LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
+GROUPS = Need((1, 2), False, "integers [rows] or [rows, positions]", "groups")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
 
 
@@ -67,8 +69,9 @@ def check_array(where: str, shape: tuple[int, ...], element: Element, need: Need
 
 def _wrong_kind(where: str, element: Element, need: Need) -> DataError:
     if not need.floating:
-        hint = "labels are class numbers: save them with .astype(np.int64)"
-        return FormatError(where, f"holds {element}, labels must be integers", hint)
+        numbers = "class numbers" if need is LABELS else "numbers"
+        hint = f"{need.noun} are {numbers}: save them with .astype(np.int64)"
+        return FormatError(where, f"holds {element}, {need.noun} must be integers", hint)
     hint = DECLARE_BFLOAT16 if element.name == "uint16" else "save it with .astype(np.float32)"
     return FormatError(where, f"holds {element}, where floating-point numbers are needed", hint)
 
@@ -78,5 +81,5 @@ def _wrong_rank(where: str, shape: tuple[int, ...], need: Need) -> DataError:
         problem = f"is one-dimensional ({shape[0]:,} elements), {need.words} is needed"
         return FormatError(where, problem, "if it is a single row, save it with .reshape(1, -1)")
     problem = f"has {len(shape)} dimensions (shape {list(shape)}), {need.words} is needed"
-    hint = None if need.floating else "labels are class numbers, one per row, not one-hot rows"
+    hint = "labels are class numbers, one per row, not one-hot rows" if need is LABELS else None
     return FormatError(where, problem, hint)

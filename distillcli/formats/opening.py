@@ -66,7 +66,9 @@ def format_of(file: InputFile) -> Format:
     raise FormatError(file.where, "is of an unknown format", f"formats that can be read: {names}")
 
 
-def open_rows(source: SourceLike, *, role: str, row_dims: int) -> Reader:
+def open_rows(
+    source: SourceLike, *, role: str, row_dims: int, need: Need | None = None
+) -> Reader:
     """Open a source as rows.
 
     Args:
@@ -74,12 +76,12 @@ def open_rows(source: SourceLike, *, role: str, row_dims: int) -> Reader:
         role: what it is for, as in "student logits"; it begins the messages.
         row_dims: 1 for logits or one hidden layer, [rows, width] or [rows, positions, width];
             0 for labels, integers, [rows] or [rows, positions].
+        need: what it must be, where that is neither logits nor labels.
 
     Raises:
         MissingError, FormatError, MismatchError, DataError: one line that names the file.
     """
-    need = LOGITS if row_dims else LABELS
-
+    need = need or (LOGITS if row_dims else LABELS)
     locations = locate(source, role)
     openers = [partial(_open_location, place, role, need, row_dims) for place in locations]
     return _join(openers, source, role)
