@@ -1,9 +1,9 @@
 """The command line: one file per command, the options they share, and how each of them ends."""
 
-from distillcli.cli import doctor, score
+from distillcli.cli import doctor, init, schema, score
 from distillcli.cli.app import app
 
-__all__ = ["app", "doctor", "main", "score"]
+__all__ = ["app", "doctor", "init", "main", "schema", "score"]
 
 
 def main() -> None:

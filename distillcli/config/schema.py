@@ -1,0 +1,127 @@
+"""JSON Schema (draft 2020-12) of the config, for editors, from the models and the catalogue.
+
+Whatever the loader takes, the schema takes; a few things that it cannot say are left to the loader
+(how many weights there must be, whether a preset fits a temperature).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter
+
+from distillcli.config.about import ABOUT
+from distillcli.config.choice import check_of, default_of
+from distillcli.config.config import Catalogue, LossSpec
+from distillcli.config.models import OWNERS, STRATEGIES, WrittenConfig
+from distillcli.config.text import shown
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+# Forms of the label weights of which a config has one: no two of a pair are given together.
+_EXCLUSIVE = (
+    ("alpha", "preset"),
+    ("alpha", "soft_label_weight"),
+    ("alpha", "hard_label_weight"),
+    ("preset", "soft_label_weight"),
+    ("preset", "hard_label_weight"),
+)
+
+
+def json_schema(catalogue: Catalogue) -> Schema:
+    """The schema of a config that uses the losses and metrics of this catalogue."""
+    schema = _tidied(WrittenConfig.model_json_schema())
+    sections: dict[str, Schema] = {"": schema, **schema["$defs"]}
+    for name, about in ABOUT.items():
+        for key, text in about.items():
+            sections[name]["properties"][key]["description"] = text
+    _name_losses_and_metrics(sections, catalogue)
+    sections["ProgressiveSection"]["required"] = ["layer_mapping"]
+    sections["ResponseSection"]["allOf"] = [_not_both(*pair) for pair in _EXCLUSIVE]
+    return {
+        "$schema": DRAFT,
+        "title": "distill config",
+        **schema,
+        "required": ["strategy"],
+        "allOf": [*map(_strategy_rule, STRATEGIES), _response_of_progressive()],
+    }
+
+
+def _tidied(schema: Any) -> Any:
+    """Without titles and defaults made up of key names and None."""
+    if isinstance(schema, list):
+        return [_tidied(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _tidied(value) for name, value in item.items()}
+        if key in ("properties", "$defs")
+        else _tidied(item)
+        for key, item in schema.items()
+        if key not in ("title", "default", "description")
+    }
+
+
+def _name_losses_and_metrics(sections: Mapping[str, Schema], catalogue: Catalogue) -> None:
+    losses = [_loss(loss) for loss in catalogue.logit_losses.values()]
+    soft_loss = sections["ResponseSection"]["properties"]["soft_loss"]
+    soft_loss["anyOf"] = [{"oneOf": losses}, {"type": "null"}]
+    between_layers = sections["ProgressiveSection"]["properties"]["loss"]
+    between_layers["anyOf"] = [{"enum": list(catalogue.feature_losses)}, {"type": "null"}]
+    listed = {"type": "array", "items": {"enum": list(catalogue.metrics)}, "uniqueItems": True}
+    metrics = sections[""]["properties"]["metrics"]
+    metrics["anyOf"] = [{"enum": ["all", "none"]}, listed, {"type": "null"}]
+
+
+def _loss(loss: LossSpec) -> Schema:
+    """{name: ..., parameters}; the name may be left out where it is the default, kl."""
+    parameters = {parameter.name: _parameter(parameter) for parameter in loss.parameters}
+    schema = {
+        "title": loss.name,
+        "type": "object",
+        "properties": {"name": {"const": loss.name}, **parameters},
+        "additionalProperties": False,
+    }
+    return schema if loss.name == "kl" else {**schema, "required": ["name"]}
+
+
+def _parameter(parameter: Any) -> Schema:
+    values = TypeAdapter(Annotated[Any, check_of(parameter)]).json_schema()
+    default = default_of(parameter)
+    return {
+        "anyOf": [values, {"type": "null"}],
+        "default": default,
+        "description": f"default {shown(default)}",
+    }
+
+
+def _not_both(one: str, other: str) -> Schema:
+    given = {"not": {"type": "null"}}
+    return {"not": {"required": [one, other], "properties": {one: given, other: given}}}
+
+
+def _strategy_rule(strategy: str) -> Schema:
+    """What a strategy needs, and the keys that belong to others."""
+    needed: Iterable[str] = {
+        "response": ("teacher", "student"),
+        "progressive": ("teacher_hidden", "student_hidden", "progressive"),
+        "ensemble": ("teachers",),
+    }[strategy]
+    others = [key for key, owners in OWNERS.items() if strategy not in owners]
+    return {
+        "if": {"properties": {"strategy": {"const": strategy}}, "required": ["strategy"]},
+        "then": {
+            "required": list(needed),
+            "properties": {key: {"type": "null"} for key in others},
+        },
+    }
+
+
+def _response_of_progressive() -> Schema:
+    """Beside hidden layers a response term is a choice, and has needs of its own."""
+    progressive = {"strategy": {"const": "progressive"}, "response": {"type": "object"}}
+    return {
+        "if": {"properties": progressive, "required": list(progressive)},
+        "then": {"required": ["teacher", "student"]},
+    }
