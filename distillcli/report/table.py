@@ -1,6 +1,6 @@
 """A result as a report for people: what was compared, batch by batch, and the sum of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from rich.console import RenderableType
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from distillcli.report import text
 from distillcli.report.grid import Column, grid
+from distillcli.report.head import inputs, recipe
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
 from distillcli.report.summary import summary
@@ -51,39 +52,9 @@ def report(result: Result, page: Page, all_batches: bool) -> Iterator[Renderable
 
 def _head(result: Result, page: Page) -> Iterator[RenderableType]:
     yield Text(f"distill {result.command}: {text.escape(result.strategy)}", style="bold")
-    loss = [("loss", _recipe(result, page))] if result.weights else []
-    yield from labelled([*loss, *_inputs(result, page), ("run", _run(result))])
-
-
-def _recipe(result: Result, page: Page) -> str:
-    """`0.7 x soft (kl) + 0.3 x hard (cross_entropy), T = 4`."""
-    names: Mapping[str, str] = result.facts.get("losses", {})
-    parts = []
-    for term, weight in result.weights.items():
-        name = f" ({text.escape(names[term])})" if term in names else ""
-        parts.append(text.tied(f"{text.weight(weight)} {page.times} {text.escape(term)}{name}"))
-    temperature = result.facts.get("temperature")
-    at = "" if temperature is None else text.tied(f"T = {text.weight(temperature)}")
-    return ", ".join(part for part in (" + ".join(parts), at) if part)
-
-
-def _inputs(result: Result, page: Page) -> list[tuple[str, str]]:
-    """Role, and shape, type and path below each other."""
-    inputs = result.facts.get("inputs", ())
-    shapes = [_shape(each.get("shape", ()), page) for each in inputs]
-    types, paths, roles = (
-        [text.escape(str(each.get(key, ""))) for each in inputs]
-        for key in ("dtype", "path", "role")
-    )
-    wide, long = (max(map(len, column), default=0) for column in (shapes, types))
-    return [
-        (role, f"{shape:<{wide}}  {kind:<{long}}  {path}")
-        for role, shape, kind, path in zip(roles, shapes, types, paths, strict=True)
-    ]
-
-
-def _shape(shape: Sequence[int], page: Page) -> str:
-    return text.tied(f" {page.times} ".join(str(length) for length in shape))
+    facts = result.facts
+    loss = [("loss", recipe(result.weights, facts, page))] if result.weights else []
+    yield from labelled([*loss, *inputs(facts.get("inputs", ()), page), ("run", _run(result))])
 
 
 def _run(result: Result) -> str:
