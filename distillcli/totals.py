@@ -13,6 +13,7 @@ from distillcli.accumulators import (
     RowValues,
     joined,
 )
+from distillcli.errors import DataError
 from distillcli.quantiles import Histogram, Sample, spread
 
 BATCHES_KEPT = 4096
@@ -115,9 +116,19 @@ class Totals:
         self._blocks.add(rows)
 
     def finish(self) -> "Finished":
-        """The figures, once all rows are in."""
+        """The figures, once all rows are in.
+
+        Raises:
+            DataError: there is no row that can be used.
+        """
         block = self._blocks.value()
         assert block is not None  # an empty input is refused before
+        if not block.moments.rows:
+            raise DataError(
+                "inputs",
+                f"none of the {block.moments.skipped:,} rows can be used, there is nothing to tell",
+                "on_bad_rows: error names the input and what is wrong with its rows",
+            )
         return Finished(self.names, block, self._spread)
 
 

@@ -162,3 +162,91 @@ def _dot(xs: tuple[float, ...], weights: Row) -> float:
     return (
         -math.inf if -math.inf in xs else math.fsum(x * w for x, w in zip(xs, weights, strict=True))
     )
+
+
+def mean(values: Row) -> float:
+    """The mean of some values."""
+    return math.fsum(values) / len(values)
+
+
+def standard_error(values: Row) -> float:
+    """s / sqrt(n), s with denominator n - 1."""
+    centre = mean(values)
+    squares = math.fsum((value - centre) ** 2 for value in values)
+    return math.sqrt(squares / (len(values) - 1) / len(values))
+
+
+def quantile(values: Row, level: float) -> float:
+    """With linear interpolation between the two values that lie around it."""
+    ordered = sorted(values)
+    place = level * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def calibration_error(confidences: Row, hits: Row) -> float:
+    """Expected calibration error over 15 equal bins (lo, hi], weighted by their rows."""
+    error = 0.0
+    for index in range(15):
+        low, high = index / 15, (index + 1) / 15
+        inside = [n for n, value in enumerate(confidences) if low < value <= high]
+        error += abs(math.fsum(confidences[n] - hits[n] for n in inside))
+    return error / len(confidences)
+
+
+def metrics(
+    teacher: list[Row], student: list[Row], labels: list[int], kl_rows: Row
+) -> dict[str, float]:
+    """Every metric; `kl_rows`: KL(P || Q) of each row at the temperature of the loss."""
+    pairs = list(zip(teacher, student, strict=True))
+    found = {
+        "kl_mean": mean(kl_rows),
+        "kl_stderr": standard_error(kl_rows),
+        "kl_median": quantile(kl_rows, 0.5),
+        "kl_p90": quantile(kl_rows, 0.9),
+        "kl_p95": quantile(kl_rows, 0.95),
+        "kl_p99": quantile(kl_rows, 0.99),
+        "kl_p999": quantile(kl_rows, 0.999),
+        "kl_max": max(kl_rows),
+        "top1_agreement": mean([float(top(t) == top(s)) for t, s in pairs]),
+        "top5_agreement": mean([top5_agreement(t, s) for t, s in pairs]),
+    }
+    for side, rows in (("student", student), ("teacher", teacher)):
+        hits = [float(top(row) == label) for row, label in zip(rows, labels, strict=True)]
+        losses = [cross_entropy(student=r, labels=y) for r, y in zip(rows, labels, strict=True)]
+        found |= {
+            f"{side}_accuracy": mean(hits),
+            f"{side}_nll": mean(losses),
+            f"{side}_entropy": mean([entropy(row) for row in rows]),
+            f"{side}_ece": calibration_error([confidence(row) for row in rows], hits),
+        }
+    return found
+
+
+def times(rows: list[Row], matrix: list[Row]) -> list[Row]:
+    """The matrix product of `rows` and `matrix`."""
+    columns = list(zip(*matrix, strict=True))
+    return [
+        [math.fsum(a * b for a, b in zip(row, column, strict=True)) for column in columns]
+        for row in rows
+    ]
+
+
+def least_squares(x: list[Row], y: list[Row], ridge: float) -> list[Row]:
+    """The W that minimises |X W - Y|^2 + ridge |W|^2, by Gauss-Jordan elimination."""
+    transposed = [list(column) for column in zip(*x, strict=True)]
+    rows = [
+        [value + ridge * (n == m) for m, value in enumerate(left)] + right
+        for n, (left, right) in enumerate(
+            zip(times(transposed, x), times(transposed, y), strict=True)
+        )
+    ]
+    for n in range(len(rows)):
+        best = max(range(n, len(rows)), key=lambda m: abs(rows[m][n]))
+        rows[n], rows[best] = rows[best], rows[n]
+        rows[n] = [value / rows[n][n] for value in rows[n]]
+        for m in range(len(rows)):
+            if m != n:
+                rows[m] = [a - rows[m][n] * b for a, b in zip(rows[m], rows[n], strict=True)]
+    return [row[len(rows) :] for row in rows]

@@ -1,0 +1,17 @@
+"""What all tests rest on: no settings from outside, and products on one thread, as in `distill`."""
+
+import os
+
+import pytest
+
+from distillcli.backend import one_blas_thread
+
+one_blas_thread()
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that change what distill does or shows are those that a test sets itself."""
+    for name in os.environ:
+        if name.startswith("DISTILL_") or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+            monkeypatch.delenv(name)
