@@ -52,6 +52,10 @@ class Inputs:
         """What one row takes, over all inputs."""
         return sum(item.reader.row_bytes for item in self)
 
+    def files(self) -> list[tuple[str, str]]:
+        """Role and path of every file that is read."""
+        return [(item.role, file.path) for item in self for file in item.reader.files()]
+
     def only(self, roles: Sequence[str]) -> list[Input]:
         """The inputs of some roles."""
         return [self.items[role] for role in roles]

@@ -58,6 +58,7 @@ class Scoring:
         temperature: of the KL metrics: that of the soft loss, 1 where it has none.
         metrics: the names that can be had; `unavailable` are the others, each with the reason.
         products: whether rows are multiplied by matrices.
+        target: what the student is held against, at a temperature; None without logits.
     """
 
     measure: Measure
@@ -67,6 +68,7 @@ class Scoring:
     metrics: tuple[str, ...]
     unavailable: dict[str, str]
     products: bool
+    target: Target | None
 
 
 def scoring(
@@ -122,6 +124,7 @@ def scoring(
         names,
         {name: _reason(name, there) for name in wanted if name not in names},
         products=bool(projections),
+        target=target,
     )
 
 

@@ -62,6 +62,8 @@ def told(path: Path, role: str) -> Iterator[None]:
     """Turn an OSError of writing into one line that names the file and the way out."""
     try:
         yield
+    except BrokenPipeError:  # that of another stream: no file is a pipe whose reader has gone
+        raise
     except OSError as error:
         what = error.strerror or str(error)
         raise DataError(

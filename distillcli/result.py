@@ -48,6 +48,37 @@ class TeacherResult:
 
 
 @dataclass(frozen=True)
+class GroupResult:
+    """The figures of the rows of one group."""
+
+    group: int
+    rows: int
+    loss: Number
+    metrics: Mapping[str, Number]
+
+
+@dataclass(frozen=True)
+class WorstRow:
+    """One of the rows with the highest loss; classes and probabilities (at T = 1) are the top ones.
+
+    What cannot be had from the inputs is None.
+    """
+
+    row: int
+    loss: Number
+    label: int | None = None
+    student_class: int | None = None
+    student_probability: float | None = None
+    teacher_class: int | None = None
+    teacher_probability: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is known of the row; the loss also where it is not finite."""
+        known = asdict(self).items()
+        return {key: value for key, value in known if value is not None or key == "loss"}
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished run. `terms` are unweighted; `loss` is the sum of weights[k] * terms[k]."""
 
@@ -64,11 +95,15 @@ class Result:
     facts: Mapping[str, Any]
     layers: tuple[LayerResult, ...] | None = None
     teachers: tuple[TeacherResult, ...] | None = None
+    groups: tuple[GroupResult, ...] | None = None
+    worst: tuple[WorstRow, ...] | None = None
     schema: str = field(default=SCHEMA)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready data, in the order in which it is documented."""
         data = asdict(self)
+        data["worst"] = self.worst and [row.as_dict() for row in self.worst]
         first = ("schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms")
-        then = ("weights", "metrics", "layers", "teachers", "batches", "nonfinite", "facts")
-        return {key: data[key] for key in (*first, *then) if data[key] is not None or key == "loss"}
+        then = ("weights", "metrics", "layers", "teachers", "groups", "worst", "batches")
+        keys = (*first, *then, "nonfinite", "facts")
+        return {key: data[key] for key in keys if data[key] is not None or key == "loss"}

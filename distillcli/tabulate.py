@@ -14,7 +14,16 @@ from distillcli.measures import Scoring
 from distillcli.metrics import METRICS, Metric
 from distillcli.passes import Passes
 from distillcli.quantiles import Histogram
-from distillcli.result import BatchResult, LayerResult, Number, Result, TeacherResult, finite
+from distillcli.result import (
+    BatchResult,
+    GroupResult,
+    LayerResult,
+    Number,
+    Result,
+    TeacherResult,
+    WorstRow,
+    finite,
+)
 from distillcli.totals import Batch, Finished
 
 BATCH_METRICS = {
@@ -84,20 +93,43 @@ class Table:
         }
         return {name: count for name, count in found.items() if count}
 
-    def batch(self, index: int, batch: Batch) -> BatchResult:
-        means = _means(self.done.names, batch.moments)
-        return BatchResult(
-            index=index,
-            start=batch.start,
-            stop=batch.stop,
-            loss=finite(weighted(self.weights(), means)),
-            terms={term.name: finite(means[term.name]) for term in self.scoring.terms},
-            metrics={
-                name: finite(means[column])
-                for column, name in BATCH_METRICS.items()
-                if name in self.scoring.metrics
-            },
-        )
+
+def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:
+    """The figures of one batch."""
+    means = _means(scoring.measure.names, batch.moments)
+    return BatchResult(
+        index=index,
+        start=batch.start,
+        stop=batch.stop,
+        loss=_loss(scoring, means),
+        terms={term.name: finite(means[term.name]) for term in scoring.terms},
+        metrics=_few_metrics(scoring, means),
+    )
+
+
+def group_results(
+    scoring: Scoring, groups: Sequence[tuple[int, int, Mapping[str, float]]]
+) -> tuple[GroupResult, ...]:
+    """The figures of groups (number, rows, means by column), the highest loss first."""
+    found = [
+        GroupResult(number, rows, _loss(scoring, means), _few_metrics(scoring, means))
+        for number, rows, means in groups
+    ]
+    # A loss that is not finite comes first.
+    return tuple(sorted(found, key=lambda one: (one.loss is not None, -(one.loss or 0.0))))
+
+
+def _loss(scoring: Scoring, means: Mapping[str, float]) -> Number:
+    return finite(weighted({term.name: term.weight for term in scoring.terms}, means))
+
+
+def _few_metrics(scoring: Scoring, means: Mapping[str, float]) -> dict[str, Number]:
+    """The metrics that are told of parts of a run."""
+    return {
+        name: finite(means[column])
+        for column, name in BATCH_METRICS.items()
+        if name in scoring.metrics
+    }
 
 
 def weighted(weights: Mapping[str, float], terms: Mapping[str, float]) -> float:
@@ -121,6 +153,8 @@ def tabulate(
     batches: Sequence[Batch],
     *,
     teachers: tuple[TeacherResult, ...] | None,
+    groups: tuple[GroupResult, ...] | None = None,
+    worst: tuple[WorstRow, ...] | None = None,
     facts: Mapping[str, Any],
 ) -> Result:
     """The result of a run."""
@@ -136,7 +170,9 @@ def tabulate(
         metrics=table.metrics(),
         layers=table.layers(),
         teachers=teachers,
-        batches=tuple(table.batch(index, batch) for index, batch in enumerate(batches)),
+        groups=groups,
+        worst=worst,
+        batches=tuple(batch_result(scoring, index, batch) for index, batch in enumerate(batches)),
         nonfinite=table.nonfinite(),
         facts={**_facts(passes, scoring, done), **facts},
     )

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from distillcli.backend import choose
-from distillcli.batches import SLAB_BYTES, Input
+from distillcli.batches import Input
+from distillcli.collection import Wishes, batch_size, collecting
 from distillcli.config import Config
 from distillcli.formats import widen
 from distillcli.inputs import Inputs, opened
 from distillcli.measures import (
-    Scoring,
     bad_rows,
     mean_weight,
     remarks_on,
@@ -22,13 +22,24 @@ from distillcli.passes import ALL, Passes, Watch, projections
 from distillcli.result import Result, TeacherResult, finite
 from distillcli.selection import Selection
 from distillcli.tabulate import tabulate
-from distillcli.totals import Batches, Finished, Totals, neighbours_joined
+from distillcli.totals import Finished, neighbours_joined
 from distillcli.weighting import Weighting, teacher_weights
+from distillcli.written import Written, keep_apart
+
+NOTHING = Wishes()
 
 Note = Callable[[str], None]
 
 
-def score(config: Config, *, progress: Watch, note: Note, selection: Selection = ALL) -> Result:
+def score(
+    config: Config,
+    *,
+    progress: Watch,
+    note: Note,
+    selection: Selection = ALL,
+    wishes: Wishes = NOTHING,
+    written: Sequence[Written] = (),
+) -> Result:
     """Score a student against its teacher(s).
 
     Args:
@@ -36,6 +47,8 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
         progress: opens a progress display for a pass.
         note: takes what a user should know, one line each.
         selection: the rows to score.
+        wishes: what is to be found beside the figures.
+        written: files that the caller is going to write, none of which may be an input.
 
     Raises:
         DataError, ConfigError: see `distillcli.errors`. BackendError: no such device.
@@ -45,6 +58,7 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
     if backend.note is not None:
         note(backend.note)
     with opened(config) as inputs:
+        keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
         warnings = list(_look_alikes(inputs))
         for warning in warnings:
@@ -58,14 +72,22 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
             weighting=weighting,
             projections=projections(passes, bad),
         )
-        done, batches = _main_pass(passes, what)
+        with collecting(passes, what, wishes) as found:
+            roles = list(inputs.items)
+            for rows in passes.rows("score", found.measure(), roles, products=what.products):
+                found.add(rows)
+        done = found.totals.finish()
         return tabulate(
             passes,
             what,
             done,
-            batches.found,
+            found.batches.found,
             teachers=_teachers(config, weighting, done),
+            groups=found.groups(),
+            worst=found.worst(),
             facts={
+                **found.facts(),
+                "rows_stored": inputs.rows,
                 "row_range": [passes.first, passes.stop],
                 "batch_size": batch_size(passes),
                 "batches_joined": neighbours_joined(batch_size(passes), passes.rows_taken),
@@ -74,31 +96,6 @@ def score(config: Config, *, progress: Watch, note: Note, selection: Selection =
                 "seconds": time.perf_counter() - started,
             },
         )
-
-
-def _main_pass(passes: Passes, what: Scoring) -> tuple[Finished, Batches]:
-    names = what.measure.names
-    totals = Totals(
-        names,
-        passes.rows_taken,
-        quantiles_of="kl" if "kl" in names else None,
-        calibrated=tuple(side for side in ("student", "teacher") if f"{side}_ece" in what.metrics),
-    )
-    size = batch_size(passes)
-    entry = size * neighbours_joined(size, passes.rows_taken)
-    batches = Batches(entry, passes.first, passes.stop)
-    roles = list(passes.inputs.items)
-    for rows in passes.rows("score", what.measure, roles, products=what.products):
-        totals.add(rows)
-        batches.add(rows)
-    return totals.finish(), batches
-
-
-def batch_size(passes: Passes) -> int:
-    """Rows of a batch of the report; `auto` is as many as 32 MB hold, and at most all."""
-    if isinstance(passes.config.batch_size, int):
-        return passes.config.batch_size
-    return max(1, min(passes.rows_taken, SLAB_BYTES // passes.inputs.row_bytes))
 
 
 def _teachers(
