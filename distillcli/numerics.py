@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
+from weakref import ReferenceType, ref
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
@@ -71,13 +72,23 @@ def check_same_shape(**arrays: Array) -> None:
 class Softened:
     """Rows of class scores divided by a temperature, as numerators and sums of their softmax.
 
+    It refers to arrays alone: what is remembered of a tile must not refer back to it, for a circle
+    is freed late.
+
+    Args:
+        scores: [rows, classes].
+        highest: the maximum of each row.
+
     Attributes:
         total: sum of exps over the classes, float64 [rows]; computed unless it is given.
         log_total: its logarithm.
     """
 
-    def __init__(self, logits: "Logits", temperature: float, total: Array | None = None) -> None:
-        self._logits = logits
+    def __init__(
+        self, scores: Array, highest: Array, temperature: float, total: Array | None = None
+    ) -> None:
+        self._scores = scores
+        self._highest = highest
         self._temperature = temperature
         self.total = row_sum(self.exps) if total is None else total
         self.log_total = namespace(self.total).log(self.total)
@@ -85,8 +96,9 @@ class Softened:
     @cached_property
     def exps(self) -> Array:
         """exp((score - the row's maximum) / temperature), [rows, classes]."""
-        shifted, temperature = self._logits.shifted, self._temperature
-        scaled = shifted if temperature == 1.0 else shifted * (1.0 / temperature)
+        scaled = self._scores - self._highest[:, None]
+        if self._temperature != 1.0:
+            scaled = scaled * (1.0 / self._temperature)
         return namespace(scaled).exp(scaled)
 
     @property
@@ -122,7 +134,7 @@ class Logits:
         self.kind: Kind = kind
         self.temperature = temperature
         self._softened: dict[float, Softened] = {}
-        self._divergence: dict[float, tuple[Logits, Array]] = {}
+        self._divergence: dict[float, tuple[ReferenceType[Logits], Array]] = {}
 
     @cached_property
     def scores(self) -> Array:
@@ -160,7 +172,7 @@ class Logits:
     def softened(self, temperature: float = 1.0) -> Softened:
         """The distribution at a temperature, remembered for each temperature."""
         if temperature not in self._softened:
-            self._softened[temperature] = Softened(self, temperature)
+            self._softened[temperature] = Softened(self.scores, self.max, temperature)
         return self._softened[temperature]
 
     def log_softmax(self, temperature: float = 1.0) -> Array:
@@ -190,18 +202,18 @@ class Logits:
         The last `other` is remembered for each temperature, so that a loss and a metric share it.
         """
         known = self._divergence.get(temperature)
-        if known is None or known[0] is not other:
-            known = (other, kl(self, other, temperature))
+        if known is None or known[0]() is not other:
+            known = (ref(other), kl(self, other, temperature))
             self._divergence[temperature] = known
         return known[1]
 
     def learn_total(self, temperature: float, total: Array) -> None:
         """Take the sum of `softened(temperature)` from a kernel that has computed it."""
-        self._softened[temperature] = Softened(self, temperature, total)
+        self._softened[temperature] = Softened(self.scores, self.max, temperature, total)
 
     def learn_divergence(self, other: "Logits", temperature: float, rows: Array) -> None:
         """Take the rows of `divergence` from a kernel that has computed them."""
-        self._divergence[temperature] = (other, rows)
+        self._divergence[temperature] = (ref(other), rows)
 
 
 def as_logits(x: "Logits | Array") -> Logits:
