@@ -1,11 +1,13 @@
 """The command line: one file per command, the options they share, and how each of them ends."""
 
-from distillcli.cli import doctor, init, schema, score
+from distillcli.backend import one_blas_thread
+from distillcli.cli import doctor, init, inspect, schema, score
 from distillcli.cli.app import app
 
-__all__ = ["app", "doctor", "init", "main", "schema", "score"]
+__all__ = ["app", "doctor", "init", "inspect", "main", "schema", "score"]
 
 
 def main() -> None:
     """The entry point of `distill`."""
+    one_blas_thread()
     app(prog_name="distill")

@@ -1,5 +1,6 @@
 """What the elements of a stored array are, and how they become numbers to compute with."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,28 @@ def element_of(code: str, declared: str | None, where: str) -> Element:
         problem = f"holds {element}, while the source declares dtype {declared}"
         raise FormatError(where, problem, "correct the dtype or leave it out")
     return element
+
+
+_NAMES = {
+    "O": "objects",
+    "S": "strings",
+    "U": "strings",
+    "M": "dates",
+    "m": "time spans",
+    "b": "booleans",
+    "structured": "records",
+}
+
+
+def type_name(code: str) -> str:
+    """A type code as people know it, readable or not."""
+    if code in _BY_CODE:
+        return _BY_CODE[code].name
+    if re.fullmatch("c[0-9]+", code):
+        return f"complex{8 * int(code[1:])}"
+    if re.fullmatch("V[0-9]+", code):
+        return f"raw {code[1:]}-byte"
+    return _NAMES.get(code, _NAMES.get(code[:1], code) if code[1:].isdigit() else code)
 
 
 def listed(code: str, declared: str | None) -> tuple[str, bool]:

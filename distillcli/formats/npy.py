@@ -4,15 +4,17 @@ import ast
 import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from distillcli.errors import FormatError
-from distillcli.formats.elements import Element, element_of
+from distillcli.formats.elements import Element, element_of, type_name
 from distillcli.formats.files import InputFile
 from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.sidecar import words_beside
+from distillcli.formats.storage import Attribute, Storage
 from distillcli.formats.strided import (
     ByteSource,
     StridedArray,
@@ -120,6 +122,19 @@ def check_length(header: Header, itemsize: int, length: int, where: str) -> None
     raise FormatError(where, problem, "write the file again; its writer may have been stopped")
 
 
+def storage_of(header: Header, length: int, stored: int) -> Storage:
+    """How the array behind a header is stored, in `length` bytes of which `stored` are taken."""
+    return Storage(
+        shape=header.shape,
+        type=type_name(header.code),
+        layout="contiguous",
+        logical=length,
+        stored=stored,
+        fortran=header.fortran and len(header.shape) > 1,
+        big_endian=header.swapped == (sys.byteorder == "little") and header.code[1:] != "1",
+    )
+
+
 class NpyFile:
     """An open NPY file."""
 
@@ -146,6 +161,19 @@ class NpyFile:
         element = element_of(self._header.code, declared, where)
         check_length(self._header, element.itemsize, self._file.size, where)
         return stored_array(self._file, self._header, element)
+
+    def storage(self, name: str | None) -> Storage:
+        """How the one array lies in the file."""
+        header = self._header
+        return storage_of(header, self._file.size - header.begin, self._file.size - header.begin)
+
+    def attributes(self) -> Mapping[str, Attribute]:
+        """None: there are no attributes."""
+        return {}
+
+    def words(self) -> Mapping[str, str]:
+        """Those of the sidecar, where one of ours stands beside the file."""
+        return words_beside(self._file)
 
     def members(self, name: str) -> list[str] | None:
         """None: there are no groups."""

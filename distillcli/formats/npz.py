@@ -5,13 +5,22 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from distillcli.errors import FormatError, MissingError
 from distillcli.formats.elements import element_of, listed
 from distillcli.formats.files import InputFile
-from distillcli.formats.npy import Header, check_length, parse_header, stored_array
+from distillcli.formats.npy import (
+    Header,
+    check_length,
+    parse_header,
+    storage_of,
+    stored_array,
+)
 from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.storage import Attribute, Storage
 from distillcli.formats.strided import ByteSource
 
 DIRECTORY_LIMIT = 16 << 20  # bytes of the zip's directory
@@ -81,6 +90,27 @@ class NpzFile:
             return bytes(buffer)
 
         return member, parse_header(read, where)
+
+    def storage(self, name: str | None) -> Storage:
+        """How one array lies in the file.
+
+        Raises:
+            FormatError: its header cannot be read.
+        """
+        source, header = self._open(name or "")
+        info = self._members[name or ""]
+        held = storage_of(header, info.file_size - header.begin, info.compress_size)
+        if isinstance(source, InflatedMember):
+            return replace(held, layout="stream", filters=("deflate",))
+        return replace(held, stored=held.logical)
+
+    def attributes(self) -> Mapping[str, Attribute]:
+        """None: there are no attributes."""
+        return {}
+
+    def words(self) -> Mapping[str, str]:
+        """None: an archive does not say what it is."""
+        return {}
 
     def members(self, name: str) -> list[str] | None:
         """None: there are no groups."""

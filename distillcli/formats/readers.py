@@ -1,15 +1,17 @@
 """Stored arrays as rows: what every format offers, and what the rest of the package reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from distillcli.formats.declared import Declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile, sample_crc
+from distillcli.formats.storage import Attribute, Storage
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class Container(Protocol):
     def array(self, name: str | None, declared: str | None) -> StoredArray:
         """One array, checked; `name` is None where the file holds one array by its nature."""
 
+    def storage(self, name: str | None) -> Storage:
+        """How one array lies in the file, readable or not."""
+
+    def attributes(self) -> Mapping[str, Attribute]:
+        """Short texts and numbers attached to the file as a whole."""
+
+    def words(self) -> Mapping[str, str]:
+        """The texts in which the file says what it is, in full; none where there are none."""
+
     def members(self, name: str) -> list[str] | None:
         """The full names of the arrays of a group in natural order; None if it is no group."""
 
@@ -70,6 +81,7 @@ class Reader(ABC):
     shape: tuple[int, ...]  # the whole array as stored
     element: Element
     lead: int  # how many leading axes are flattened to rows
+    declared: Declaration | None = None  # what a soft-target file says of itself
 
     @property
     def rows(self) -> int:
@@ -153,12 +165,14 @@ class ArrayReader(Reader):
         dataset: str | None,
         lead: int,
         suffix: str = "",
+        declared: Declaration | None = None,
     ) -> None:
         tail = (f"::{dataset}" if dataset else "") + suffix
         self.path, self.dataset = file.given, dataset
         self.name, self.where = file.given + tail, file.where + tail
         self.shape, self.element, self.lead = array.shape, array.element, lead
         self._file, self._container, self._array = file, container, array
+        self.declared = declared
 
     def read(self, start: int, stop: int, out: Array) -> Array:
         """Read rows [start, stop) into `out` and return it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from distillcli.errors import UsageError
+from distillcli.report.inspect import write_inspection
 from distillcli.report.jsonreport import write_json
 from distillcli.report.messages import print_error, print_facts, print_note, print_warning
 from distillcli.report.progress import Progress
@@ -21,6 +22,7 @@ __all__ = [
     "print_note",
     "print_warning",
     "render",
+    "write_inspection",
 ]
 
 

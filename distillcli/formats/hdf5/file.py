@@ -1,6 +1,7 @@
 """An open HDF5 file and the arrays in it."""
 
 import os
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -12,11 +13,14 @@ from distillcli.formats.elements import Element, listed
 from distillcli.formats.files import InputFile
 from distillcli.formats.hdf5.checks import check_storage, chunk_table, filters, require_values
 from distillcli.formats.hdf5.library import library
+from distillcli.formats.hdf5.storage import attributes_of, storage_of
 from distillcli.formats.hdf5.tree import LINKS, find, link_names, walk
 from distillcli.formats.hdf5.types import element_type, type_code
 from distillcli.formats.hdf5.unpacked import LibraryArray
+from distillcli.formats.hdf5.words import words_of
 from distillcli.formats.paths import natural_key
 from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.storage import Attribute, Storage
 from distillcli.formats.strided import StridedArray, contiguous_strides
 
 # Sets of filters that are undone here, where no chunk can unpack to more than it declares.
@@ -100,6 +104,26 @@ class Hdf5File:
             raise FormatError(where, f"is cut short: the last {missing:,} bytes are not there")
         strides = contiguous_strides(shape, element.itemsize)
         return StridedArray(self._file, offset, shape, strides, element, swapped)
+
+    def storage(self, name: str | None) -> Storage:
+        """How one dataset is stored, readable or not.
+
+        Raises:
+            MissingError: there is none of this name. FormatError: its header is damaged.
+        """
+        where = f"{self._file.where}::{name}"
+        with library(where):
+            return storage_of(self._find(name or "", where))
+
+    def attributes(self) -> Mapping[str, Attribute]:
+        """Those of the root group."""
+        with library(self._file.where):
+            return attributes_of(self._root)
+
+    def words(self) -> Mapping[str, str]:
+        """The texts of a fixed length that are attached to the root group."""
+        with library(self._file.where):
+            return words_of(self._root)
 
     def members(self, name: str) -> list[str] | None:
         """The full names of what a group holds, in natural order; None for a dataset.

@@ -1,0 +1,101 @@
+"""How to go on from what an inspection has found: shards as one array, and lines to type."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from distillcli.inspection import ArrayFound, FileFound, ShardsFound
+
+LINES = 3
+
+
+def shards_of(pattern: str, files: Sequence[FileFound]) -> Iterator[ShardsFound]:
+    """The files of a glob, joined: one entry for each array that the first one holds."""
+    for first in files[0].arrays:
+        source = f"{pattern}::{first.name}" if first.name else pattern
+        yield _joined(source, first, files)
+
+
+def _joined(source: str, first: ArrayFound, files: Sequence[FileFound]) -> ShardsFound:
+    rows = 0
+    for file in files:
+        shard = next((array for array in file.arrays if array.name == first.name), None)
+        problem = _odd(shard, first)
+        if problem is not None or shard is None or not shard.shape:
+            where = source_name(file, first)
+            return ShardsFound(source, len(files), None, first.type, f"{where}: {problem}")
+        rows += shard.shape[0]
+    shape = (rows, *(first.shape or ())[1:])
+    return ShardsFound(source, len(files), shape, first.type)
+
+
+def source_name(file: FileFound, array: ArrayFound) -> str:
+    """A file and the name that is looked for in it."""
+    return f"{file.path}::{array.name}" if array.name else file.path
+
+
+def _odd(shard: ArrayFound | None, first: ArrayFound) -> str | None:
+    """What keeps a shard from being joined to the first one."""
+    if shard is None:
+        return "is not there"
+    if shard.refusal is not None:
+        return shard.refusal.problem
+    if shard.type != first.type:
+        return f"elements are {shard.type}, those of the first are {first.type}"
+    if not shard.shape or not first.shape or shard.shape[1:] != first.shape[1:]:
+        return f"shape is {_shape(shard)}, that of the first is {_shape(first)}"
+    return None
+
+
+def _shape(array: ArrayFound) -> list[int]:
+    return list(array.shape or ())
+
+
+def advice(files: Sequence[FileFound], shards: Sequence[ShardsFound]) -> tuple[str, ...]:
+    """A few lines that tell how to use what was found, the most useful first."""
+    usable = [array for file in files for array in file.arrays if array.refusal is None]
+    lines = [*_scoring(usable), *_kinds(usable), *_layers(files, usable)]
+    joined = [each.source for each in shards if each.problem is None]
+    if joined and not any("--teacher" in line for line in lines):
+        lines.insert(0, f"as a source: {joined[0]}")
+    elif usable and not lines:
+        lines.append(f"as a source: {usable[0].source}")
+    return tuple(lines[:LINES])
+
+
+def _scoring(usable: Sequence[ArrayFound]) -> Iterator[str]:
+    """A command that scores what is named as a student against what is named as a teacher."""
+    logits = [array for array in usable if array.looks == "logits" and array.rank == 2]
+    student = next((each for each in logits if "student" in each.source.lower()), None)
+    teacher = next((each for each in logits if _teaches(each, student)), None)
+    if student is None or teacher is None:
+        if logits:
+            yield f"as a source: {logits[0].source}"
+        return
+    words = ["distill", "score", "--teacher", teacher.source, "--student", student.source]
+    labels = [each for each in usable if each.looks == "labels" and each.rank == 1]
+    fitting = next((each for each in labels if each.rows == student.rows), None)
+    yield shlex.join([*words, *(("--labels", fitting.source) if fitting else ())])
+
+
+def _teaches(teacher: ArrayFound, student: ArrayFound | None) -> bool:
+    alike = student is not None and teacher.shape == student.shape
+    return alike and "teacher" in teacher.source.lower()
+
+
+def _kinds(usable: Sequence[ArrayFound]) -> Iterator[str]:
+    """Probabilities are no logits: a source has to say so."""
+    for array in usable:
+        if array.looks in ("probabilities", "log_probabilities"):
+            temperature = array.attributes.get("temperature")
+            taken_at = "" if temperature in (None, 1) else f", temperature: {temperature}"
+            yield f"in a config: {{path: {array.source}, kind: {array.looks}{taken_at}}}"
+            return
+
+
+def _layers(files: Sequence[FileFound], usable: Sequence[ArrayFound]) -> Iterator[str]:
+    groups = [group.source for file in files for group in file.layers]
+    groups += [array.source for array in usable if array.looks == "hidden_states" and array.layers]
+    for side in ("teacher", "student"):
+        named = next((source for source in groups if side in source.lower()), None)
+        if named is not None:
+            yield f"in a config: {side}_hidden: {named}"

@@ -1,0 +1,82 @@
+"""`distill inspect`: what is in stored files, from their headers and a few rows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from distillcli.commands.advice import advice, shards_of
+from distillcli.commands.judging import array_found, layer_groups
+from distillcli.config import Part, Source
+from distillcli.errors import DataError, MissingError
+from distillcli.formats.listing import Listing, listed_file
+from distillcli.formats.paths import Location, locate
+from distillcli.inspection import ArrayFound, FileFound, Inspection, Refusal
+
+SAMPLE = 4 << 20  # bytes looked at of one array
+SAMPLES = 256 << 20  # of all arrays together
+LEAST = 1 << 14  # of one array, however many there are
+
+
+def inspect(paths: Sequence[str]) -> Inspection:
+    """Look at files, each a path, a glob, or `path::dataset` with a dataset or a group.
+
+    What cannot be opened is among the errors; the rest is told all the same. An array that cannot
+    be used is told with the reason. Headers are read, and a few MB of rows at most of each array.
+    """
+    places = [_located(_part(text)) for text in paths]
+    budget = SAMPLES // max(1, sum(map(len, places)))
+    opened = [[_file(place, budget) for place in located] for located in places]
+    files = [found for group in opened for found, _ in group]
+    shards = [
+        each
+        for text, group in zip(paths, opened, strict=True)
+        if len(group) > 1
+        for each in shards_of(_part(text).pattern, [found for found, _ in group])
+    ]
+    errors = [error for group in opened for _, error in group if error is not None]
+    return Inspection(tuple(files), tuple(shards), advice(files, shards), tuple(errors))
+
+
+def _part(text: str) -> Part:
+    """A file whose own name holds `::` is meant where it is there."""
+    pattern, _, dataset = (text, "", "") if os.path.lexists(text) else text.partition("::")
+    base = Path.cwd()
+    path = Path(os.path.join(base, os.path.expanduser(pattern)))
+    return Part(pattern, path, base, dataset or None)
+
+
+def _located(part: Part) -> list[Location]:
+    """The files of one argument; of a glob without any the glob itself, which is then missing."""
+    try:
+        return locate(Source((part,)), "")
+    except MissingError:
+        return [Location(str(part.path), part.pattern, part.dataset, None)]
+
+
+def _file(location: Location, budget: int) -> tuple[FileFound, DataError | None]:
+    try:
+        with listed_file(location) as listing:
+            return _listed(location, listing, budget), None
+    except DataError as error:
+        return FileFound(location.given, error=Refusal.of(error)), error
+
+
+def _listed(location: Location, listing: Listing, budget: int) -> FileFound:
+    limit = max(LEAST, min(SAMPLE, budget // max(1, listing.count)))
+    arrays = [array_found(location.given, found, limit) for found in listing.found]
+    groups = list(layer_groups(location.given, arrays)) if listing.grouped else []
+    members = {name for _, names in groups for name in names}
+    return FileFound(
+        path=location.given,
+        format=listing.format,
+        size=listing.size,
+        attributes=listing.attributes,
+        arrays=tuple(_as_layer(each) if each.name in members else each for each in arrays),
+        layers=tuple(group for group, _ in groups),
+    )
+
+
+def _as_layer(array: ArrayFound) -> ArrayFound:
+    """One layer of several, [rows, dim] or [rows, positions, dim]."""
+    return replace(array, looks="hidden_states", layers=None, remark=None)

@@ -1,0 +1,136 @@
+"""What one stored array comes to: its headers, a few of its rows, and what they look like."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from distillcli.errors import DataError
+from distillcli.formats.elements import widen
+from distillcli.formats.listing import RAW, Found
+from distillcli.formats.paths import natural_key
+from distillcli.formats.sampling import Sample, sample
+from distillcli.formats.storage import Storage
+from distillcli.inspection import ArrayFound, LayersFound, Refusal, SampleFound
+from distillcli.looks import (
+    KINDS,
+    Figures,
+    figures,
+    hints_at_layers,
+    like_bfloat16,
+    look_of_integers,
+    look_of_scores,
+)
+
+MANY_LAYERS = 200  # a longer first axis is hardly one of layers
+AS_BFLOAT16 = "may be bfloat16: {{path: {source}, dtype: bfloat16}}"
+
+
+def source_of(path: str, name: str | None) -> str:
+    """How a config or a flag names an array of a file."""
+    path = path.replace("::", ":[:]")  # the first `::` would end the path
+    return path if name is None else f"{path}::{name}"
+
+
+def array_found(path: str, found: Found, limit: int) -> ArrayFound:
+    """Look into an array; `limit` is in bytes of its rows."""
+    taken, refusal = None, found.refusal
+    if found.array is not None and found.storage is not None:
+        try:
+            taken = sample(found.array, found.storage, limit)
+        except DataError as error:
+            refusal = error
+    told = ArrayFound(
+        name=found.name,
+        source=source_of(path, found.name),
+        **_stored(found.storage),
+        refusal=None if refusal is None else Refusal.of(refusal),
+    )
+    return told if taken is None else _judged(told, taken, path)
+
+
+def _stored(storage: Storage | None) -> dict[str, Any]:
+    if storage is not None:
+        return asdict(storage)
+    unknown = ("shape", "type", "layout", "fortran", "big_endian", "chunk", "logical", "stored")
+    return {**dict.fromkeys(unknown), "filters": (), "attributes": {}}
+
+
+def _judged(told: ArrayFound, taken: Sample, path: str) -> ArrayFound:
+    """The array with its figures and its looks."""
+    name = f"{os.path.basename(path)}/{told.name or ''}"
+    if not taken.element.floating:
+        found = figures(taken.values)
+        bits = taken.element.name == "uint16" and told.rank > 1 and like_bfloat16(taken.values)
+        remark = AS_BFLOAT16.format(source=told.source) if bits else None
+        looks = None if bits else look_of_integers(found, name)
+        return replace(told, looks=looks, remark=remark, sample=_sampled(taken, found))
+    values = widen(taken.values, taken.element, np.float64)
+    found = figures(values)
+    told = replace(told, sample=_sampled(taken, found))
+    if told.rank < 2 or found.low is None:
+        return told
+    if told.type == RAW:
+        fits = like_bfloat16(taken.values)
+        told = replace(told, remark=AS_BFLOAT16.format(source=told.source) if fits else None)
+        if not fits:
+            return replace(told, sample=None)
+    return _looked_at(told, look_of_scores(values, name, _kind(told)))
+
+
+def _kind(told: ArrayFound) -> str | None:
+    """What an attribute says of the numbers, if it says anything known."""
+    kind = told.attributes.get("kind")
+    return kind if isinstance(kind, str) and kind in KINDS else None
+
+
+def _looked_at(told: ArrayFound, looks: str | None) -> ArrayFound:
+    """The array with its looks, and layers where it has an axis of them."""
+    assert told.shape is not None
+    first = told.shape[0]
+    if told.rank == 4 or (told.rank == 3 and looks == "hidden_states"):
+        return replace(told, looks="hidden_states", layers=first)
+    remark = told.remark
+    if told.rank == 3 and looks == "logits" and first <= MANY_LAYERS and _kind(told) is None:
+        remark = remark or f"or hidden states of {first} layers"
+    return replace(told, looks=looks, remark=remark)
+
+
+def _sampled(taken: Sample, found: Figures) -> SampleFound:
+    return SampleFound(rows=len(taken.values), of=taken.rows, **asdict(found))
+
+
+def layer_groups(path: str, arrays: Sequence[ArrayFound]) -> Iterator[tuple[LayersFound, set[str]]]:
+    """The groups that hold one dataset of hidden states per layer, and the names in each."""
+    below: dict[str, list[ArrayFound]] = defaultdict(list)
+    for array in arrays:
+        below[_parent(array.name or "")].append(array)
+    inner = {_parent(group) for group in below if group}
+    for group, layers in below.items():
+        if group not in inner and _are_layers(os.path.basename(path), group, layers):
+            layers = sorted(layers, key=lambda layer: natural_key(layer.name or ""))
+            widths = tuple(layer.shape[-1] for layer in layers if layer.shape)
+            source = source_of(path, group or "/")
+            yield LayersFound(source, len(layers), widths), {layer.name or "" for layer in layers}
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _are_layers(file: str, group: str, layers: Sequence[ArrayFound]) -> bool:
+    first = layers[0]
+    return all(
+        layer.refusal is None
+        and layer.sample is not None
+        and layer.sample.distinct is None  # floating-point numbers
+        and layer.rank in (2, 3)
+        and layer.shape is not None
+        and first.shape is not None
+        and layer.shape[:-1] == first.shape[:-1]
+        and hints_at_layers(f"{file}/{layer.name}")
+        for layer in layers
+    )

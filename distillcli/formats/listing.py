@@ -1,0 +1,116 @@
+"""All arrays of a file with what keeps each from being read: headers alone, no values."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+
+from distillcli.errors import DataError
+from distillcli.formats.elements import BFLOAT16
+from distillcli.formats.files import InputFile
+from distillcli.formats.needs import LABELS, LAYERS, LOGITS, check_array
+from distillcli.formats.opening import choose, format_of
+from distillcli.formats.paths import Location, natural_key
+from distillcli.formats.readers import Container, StoredArray
+from distillcli.formats.storage import Attribute, Storage
+
+RAW = "raw 2-byte"  # a type that says no more than that; bfloat16 is often saved so
+
+
+@dataclass(frozen=True)
+class Found:
+    """One array of a file.
+
+    Args:
+        name: its dataset; None where the file holds one array by its nature.
+        storage: None where its header cannot be read.
+        array: its values, those of a raw type as bfloat16; None where they cannot be read. Valid
+            while the listing is open.
+        refusal: why it is of no use as a source, whatever the role; None where it is.
+    """
+
+    name: str | None
+    storage: Storage | None
+    array: StoredArray | None
+    refusal: DataError | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An open file.
+
+    Args:
+        format: a name in FORMATS. size: bytes.
+        grouped: whether its datasets lie in groups that a source can name.
+        attributes: of the file as a whole.
+        count: how many arrays there are.
+        found: the arrays in natural order; each is looked at when its turn comes.
+    """
+
+    format: str
+    size: int
+    grouped: bool
+    attributes: Mapping[str, Attribute]
+    count: int
+    found: Iterator[Found]
+
+
+@contextmanager
+def listed_file(location: Location) -> Iterator[Listing]:
+    """Look at a file, or at one dataset or group in it.
+
+    Raises:
+        DataError: the file cannot be opened, holds nothing of that name, or changed meanwhile.
+    """
+    with closing(InputFile(location.path, location.given, "")) as file:
+        format = format_of(file)
+        with closing(format.open(file)) as container:
+            names = _names(file, container, location)
+            yield Listing(
+                format.name,
+                file.size,
+                container.members("") is not None,
+                container.attributes(),
+                len(names),
+                (_found(file, container, name, location.dtype) for name in names),
+            )
+            file.check_unchanged()
+
+
+def _names(file: InputFile, container: Container, location: Location) -> list[str | None]:
+    """The named dataset, what the named group holds, or everything."""
+    wanted = location.dataset
+    if not container.named:
+        if wanted is not None:
+            container.array(wanted, location.dtype)  # says that there are no datasets
+        return [None]
+    names = sorted((info.name for info in container.names(location.dtype)), key=natural_key)
+    if wanted is None or not wanted.strip("/"):
+        return list(names)
+    below = wanted.strip("/")
+    chosen = [name for name in names if name == below or name.startswith(below + "/")]
+    if not chosen:
+        choose(file, container, location, LOGITS)  # says what is there instead
+        return [below]
+    return list(chosen)
+
+
+def _found(file: InputFile, container: Container, name: str | None, declared: str | None) -> Found:
+    storage: Storage | None = None
+    array: StoredArray | None = None
+    try:
+        storage = container.storage(name)
+        array = container.array(name, declared)
+        _check_use(file, name, array)
+    except DataError as error:
+        if storage is not None and storage.type == RAW:
+            with suppress(DataError):  # what it would be if it were declared
+                array = container.array(name, BFLOAT16.name)
+        return Found(name, storage, array, error)
+    return Found(name, storage, array, None)
+
+
+def _check_use(file: InputFile, name: str | None, array: StoredArray) -> None:
+    """Refuse what is of no use in any role."""
+    where = f"{file.where}::{name}" if name else file.where
+    need = LABELS if not array.element.floating else LAYERS if len(array.shape) == 4 else LOGITS
+    check_array(where, array.shape, array.element, need)
