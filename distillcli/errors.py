@@ -53,12 +53,28 @@ class DataError(DistillError):
     """An input that cannot be used; `where` names the role and the file, and a row if need be."""
 
 
+class DataErrors(DataError):
+    """Several inputs that cannot be used, all told at once."""
+
+    def __init__(self, errors: Sequence[DistillError]) -> None:
+        first = errors[0]
+        super().__init__(first.where, first.problem, first.hint)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
 class FormatError(DataError):
     """A file that is not what it should be: cut short, of another format, of a refused type."""
 
 
 class MissingError(DataError):
     """A file or a dataset that is not there; the hint lists what is."""
+
+
+class NoBaselineError(MissingError):
+    """There is no saved result to compare with yet; the hint is the command that makes one."""
 
 
 class MismatchError(DataError):

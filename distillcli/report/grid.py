@@ -1,7 +1,7 @@
 """Tables of numbers that are never shortened: too many columns go on below, not off the edge."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.box import Box
 from rich.cells import cell_len
@@ -22,13 +22,15 @@ _ASCII = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 class Column:
     """A heading (its lines split by newlines) over cells; `name`: left-aligned and foldable.
 
-    Escape what comes from outside before it gets here.
+    `styles` are those of cells with certain words. Escape what comes from outside before it gets
+    here.
     """
 
     heading: str
     cells: Sequence[str]
     name: bool = False
     style: str = ""
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -91,7 +93,8 @@ def _table(
 
 
 def _cell(column: Column, text: str) -> Text:
-    return Text(text, style="bold red" if text == NOT_FINITE else column.style)
+    style = "bold red" if text == NOT_FINITE else column.styles.get(text, column.style)
+    return Text(text, style=style)
 
 
 def _filled(

@@ -1,0 +1,25 @@
+"""Comparisons as JSON, ASCII only, every number in full."""
+
+import json
+from typing import TextIO
+
+from distillcli.comparison import SCHEMA, Comparison
+from distillcli.errors import DistillError
+
+
+def write_json(
+    comparison: Comparison,
+    stream: TextIO,
+    *,
+    color: bool | None,
+    all_rows: bool,
+    digits: int | None,
+) -> None:
+    """Write one JSON object with every number; the other options play no part."""
+    stream.write(json.dumps(comparison.as_dict(), allow_nan=False, indent=2) + "\n")
+
+
+def write_failure(error: DistillError, stream: TextIO) -> None:
+    """Write an object with the verdict `error` and the reason."""
+    data = {"schema": SCHEMA, "verdict": "error", "error": str(error)}
+    stream.write(json.dumps(data, indent=2) + "\n")
