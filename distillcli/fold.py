@@ -7,6 +7,7 @@ row`, and folds what comes out into accumulators.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -78,11 +79,13 @@ def in_row_order(
     pending: deque[tuple[Slab, list[Future[T]]]] = deque()
     with ThreadPoolExecutor(machine.threads, thread_name_prefix="tiles") as pool:
         try:
-            for slab in slabs(inputs, grid):
-                tiles = slab.tiles(grid, machine.precision, machine.backend)
-                pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
-                if len(pending) > 1:
-                    yield finished()
+            # Closed here, not when somebody forgets it: no read may outlive the files.
+            with closing(slabs(inputs, grid)) as found:
+                for slab in found:
+                    tiles = slab.tiles(grid, machine.precision, machine.backend)
+                    pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
+                    if len(pending) > 1:
+                        yield finished()
             while pending:
                 yield finished()
         finally:

@@ -106,7 +106,7 @@ class Computing(Shared):
         for key in ("device", "batch_size", "threads"):
             text = getattr(self, key)
             if text is not None:
-                where = self._where(key)
+                where = self.called(key)
                 setting = Setting(where, key, parse_value(text, where=where))
                 (flags if self._was_typed(key) else variables).append(setting)
         flags += [parse_set(text) for text in self.assignments or []]
@@ -116,7 +116,7 @@ class Computing(Shared):
         """The rows that `--rows` and `--limit` leave."""
         from distillcli.selection import Selection
 
-        where = self._where
+        where = self.called
         return Selection.parse(
             self.rows, self.limit, where_rows=where("rows"), where_limit=where("limit")
         )
@@ -126,7 +126,7 @@ class Computing(Shared):
         variable = os.environ.get("DISTILL_EXPORT", "").splitlines()
         return self.export or [line.strip() for line in variable if line.strip()]
 
-    def _where(self, name: str) -> str:
+    def called(self, name: str) -> str:
         """What messages call an option: the flag, or the variable that its value came from."""
         flag = "--" + name.replace("_", "-")
         return flag if self._was_typed(name) else _variable(flag)

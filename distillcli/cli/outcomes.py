@@ -1,5 +1,6 @@
 """How a command ends: what was raised becomes one clear line on stderr and an exit code."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -30,7 +31,8 @@ def guarded(work: Callable[[], None], *, debug: bool) -> None:
     except typer.Exit:
         raise
     except BrokenPipeError:
-        _leave_closed_pipe()
+        _leave_stdout()
+        raise typer.Exit(0) from None
     except DistillError as error:
         _fail(error, error.exit_code)
     except KeyboardInterrupt:
@@ -39,6 +41,9 @@ def guarded(work: Callable[[], None], *, debug: bool) -> None:
         _fail(DistillError("", "terminated"), TERMINATED)
     except MemoryError:
         _fail(DistillError("", "not enough memory for the arrays of this run"), 2)
+    except OSError as error:
+        _leave_stdout()
+        _fail(_refused(error), 2)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -50,14 +55,21 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _leave_closed_pipe() -> NoReturn:
-    """Nobody reads on, as with `| head`: no failure, and nothing more to say at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(0)
+def _refused(error: OSError) -> DistillError:
+    """What the system refuses; files are told of where they are used, so most often stdout."""
+    where = str(error.filename) if error.filename else "standard output"
+    return DistillError(where, f"cannot be used: {error.strerror or error}")
+
+
+def _leave_stdout() -> None:
+    """What is left in its buffer goes nowhere, so that the interpreter's exit is not a failure."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: DistillError, code: int) -> NoReturn:
     from distillcli.report import print_error
 
-    print_error(error, sys.stderr)
+    with contextlib.suppress(OSError):  # a full or closed stderr changes no exit code
+        print_error(error, sys.stderr)
     raise typer.Exit(code)

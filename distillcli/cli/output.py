@@ -24,7 +24,9 @@ class Output:
     def __post_init__(self) -> None:
         if self.format not in report.FORMATS:
             known = ", ".join(report.FORMATS)
-            raise UsageError("--format", f"no format {self.format!r}", f"one of {known}")
+            raise UsageError(
+                self.shared.called("format"), f"no format {self.format!r}", f"one of {known}"
+            )
 
     def progress(self, label: str, rows: int, size: int) -> report.Progress:
         """A progress display for a pass over so many rows and bytes."""
