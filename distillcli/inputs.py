@@ -7,7 +7,7 @@ from typing import cast
 
 from distillcli.batches import Input
 from distillcli.config import Config, Layers, Source
-from distillcli.errors import ConfigError, MismatchError
+from distillcli.errors import ConfigError, DataError, DataErrors, DistillError, MismatchError
 from distillcli.formats import GROUPS, open_layers, open_rows
 from distillcli.numerics import Kind
 
@@ -69,32 +69,52 @@ def opened(config: Config) -> Iterator[Inputs]:
         MissingError, FormatError: a source is not there or not what it should be.
         MismatchError: rows or classes differ.
         ConfigError: a layer that is not there.
+        DataErrors: several of these.
     """
     with ExitStack() as stack:
         items: list[Input] = []
+        problems: list[DistillError] = []
+        for opening in _openings(config):
+            try:
+                for item in opening:
+                    items.append(item)
+                    stack.callback(item.reader.close)
+            except (DataError, ConfigError) as error:
+                problems.append(error)
+        problems += _misfits(items)
+        if problems:
+            raise problems[0] if len(problems) == 1 else DataErrors(problems)
+        classes = next((item.width for item in items if item.is_scores), None)
+        yield Inputs({item.role: item for item in items}, items[0].reader.rows, classes)
 
-        def take(item: Input) -> None:
-            items.append(item)
-            stack.callback(item.reader.close)
 
-        for role, source in _logits(config):
-            reader = open_rows(source, role=role, row_dims=1)
-            take(Input(role, reader, cast(Kind, source.kind), source.temperature))
-        if config.labels is not None:
-            take(Input("labels", open_rows(config.labels, role="labels", row_dims=0)))
-        if isinstance(config.groups, Source):
-            take(Input(GROUPED, open_rows(config.groups, role=GROUPED, row_dims=0, need=GROUPS)))
-        if config.progressive is not None:
-            pairs = config.progressive.layer_mapping
-            for side, layers in (
-                ("student", config.student_hidden),
-                ("teacher", config.teacher_hidden),
-            ):
-                assert layers is not None  # the config has seen to it
-                wanted = [pair[side == "teacher"] for pair in pairs]
-                for item in _hidden(config, f"{side}_hidden", layers, wanted):
-                    take(item)
-        yield _fitting(items)
+def _openings(config: Config) -> Iterator[Iterator[Input]]:
+    """The inputs of each source, opened when they are asked for."""
+    for role, source in _logits(config):
+        yield _scores(role, source)
+    if config.labels is not None:
+        yield _integers("labels", config.labels)
+    if isinstance(config.groups, Source):
+        yield _integers(GROUPED, config.groups)
+    if config.progressive is not None:
+        pairs = config.progressive.layer_mapping
+        for side, layers in (
+            ("student", config.student_hidden),
+            ("teacher", config.teacher_hidden),
+        ):
+            assert layers is not None  # the config has seen to it
+            wanted = [pair[side == "teacher"] for pair in pairs]
+            yield _hidden(config, f"{side}_hidden", layers, wanted)
+
+
+def _scores(role: str, source: Source) -> Iterator[Input]:
+    reader = open_rows(source, role=role, row_dims=1)
+    yield Input(role, reader, cast(Kind, source.kind), source.temperature)
+
+
+def _integers(role: str, source: Source) -> Iterator[Input]:
+    need = GROUPS if role == GROUPED else None
+    yield Input(role, open_rows(source, role=role, row_dims=0, need=need))
 
 
 def _logits(config: Config) -> Iterator[tuple[str, Source]]:
@@ -123,11 +143,12 @@ def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) ->
             )
 
 
-def _fitting(items: Sequence[Input]) -> Inputs:
-    first = items[0]
+def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
+    """What is not as long as the first of them, or of other classes."""
     for item in items[1:]:
+        first = items[0]
         if item.reader.rows != first.reader.rows:
-            raise MismatchError(
+            yield MismatchError(
                 item.reader.where,
                 f"{item.reader.rows:,} rows, {first.role} has {first.reader.rows:,}",
                 SAME_SPLIT,
@@ -135,10 +156,8 @@ def _fitting(items: Sequence[Input]) -> Inputs:
     logits = [item for item in items if item.is_scores]
     for item in logits[1:]:
         if item.width != logits[0].width:
-            raise MismatchError(
+            yield MismatchError(
                 item.reader.where,
                 f"{item.width:,} classes, {logits[0].role} has {logits[0].width:,}",
                 "both must score the same classes",
             )
-    classes = logits[0].width if logits else None
-    return Inputs({item.role: item for item in items}, first.reader.rows, classes)

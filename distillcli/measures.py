@@ -8,6 +8,7 @@ from distillcli import metrics
 from distillcli.backend import Array
 from distillcli.batches import Tile
 from distillcli.config import Config, LossChoice
+from distillcli.errors import MismatchError
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
@@ -95,6 +96,7 @@ def scoring(
         layers = tuple(_layers(config))
         columns |= _layer_columns(config, layers, projections or {})
         terms.append(_hidden_term(config, layers, columns))
+    _check_kinds(inputs, terms)
     temperature = _temperature(config)
     wanted = metrics.METRICS if config.metrics == "all" else config.metrics
     there = _there(inputs, target)
@@ -126,6 +128,24 @@ def scoring(
         products=bool(projections),
         target=target,
     )
+
+
+def _check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
+    """Some losses act on the numbers as they are stored, which must then be of one kind.
+
+    Raises:
+        MismatchError: logits on one side and probabilities on the other.
+    """
+    acting = [term.loss for term in terms if term.name == "soft"]
+    if "teacher" not in inputs or not any(LOGIT_LOSSES[name].same_kind for name in acting):
+        return
+    teacher, student = inputs["teacher"], inputs["student"]
+    if teacher.kind != student.kind:
+        raise MismatchError(
+            student.reader.where,
+            f"holds {student.kind}, teacher holds {teacher.kind}: {acting[0]} needs one kind",
+            "kl, reverse_kl and jsd compare any two kinds",
+        )
 
 
 def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Target | None:

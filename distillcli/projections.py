@@ -1,14 +1,15 @@
 """Matrices [student width, teacher width] that bring a student's layer to the teacher's width."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
 from distillcli.config import Config, FromFile, LeastSquares, XavierUniform
 from distillcli.errors import ConfigError, MismatchError
-from distillcli.formats import open_rows, widen
+from distillcli.formats import Reader, open_rows, widen
 from distillcli.inputs import Inputs
 
 Matrix = npt.NDArray[np.float64]
@@ -75,17 +76,29 @@ def drawn(config: Config, inputs: Inputs, pairs: Iterable[int]) -> dict[int, Mat
         match config.progressive.projection:
             case XavierUniform(seed):
                 found[pair] = xavier_uniform(rows=shape[0], columns=shape[1], seed=seed)
-            case FromFile():
-                found[pair] = _read(config, shape, mapped)
+            case FromFile() as saved:
+                found[pair] = _read(saved, shape, mapped)
             case LeastSquares() | None:
                 pass
     return found
 
 
-def _read(config: Config, shape: tuple[int, int], pair: tuple[int, int]) -> Matrix:
+def check_saved(config: Config, inputs: Inputs, pairs: Iterable[int]) -> None:
+    """Look at the header of a saved matrix, if there is one for these pairs.
+
+    Raises:
+        MissingError, FormatError: it is not there or no matrix. MismatchError: its shape differs.
+    """
     assert config.progressive is not None
-    projection = config.progressive.projection
-    assert isinstance(projection, FromFile)
+    if isinstance(config.progressive.projection, FromFile):
+        for mapped in (config.progressive.layer_mapping[pair] for pair in pairs):
+            with _saved(config.progressive.projection, widths(inputs, mapped), mapped):
+                pass
+
+
+@contextmanager
+def _saved(projection: FromFile, shape: tuple[int, int], pair: tuple[int, int]) -> Iterator[Reader]:
+    """The file of a saved matrix, opened, with the shape that a pair of layers needs."""
     with open_rows(projection.source, role="projection", row_dims=1) as reader:
         if reader.shape != shape:
             raise MismatchError(
@@ -94,6 +107,11 @@ def _read(config: Config, shape: tuple[int, int], pair: tuple[int, int]) -> Matr
                 f"{pair[1]} need {list(shape)}",
                 "a projection is [student width, teacher width]",
             )
+        yield reader
+
+
+def _read(projection: FromFile, shape: tuple[int, int], pair: tuple[int, int]) -> Matrix:
+    with _saved(projection, shape, pair) as reader:
         matrix = widen(reader.read(0, reader.rows, reader.empty(reader.rows)), reader.element, "f8")
         if not np.isfinite(matrix).all():
             raise MismatchError(reader.where, "holds NaN or infinity", "save a finite matrix")

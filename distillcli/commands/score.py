@@ -1,16 +1,12 @@
 """`distill score`: losses and metrics of a student against its teacher(s)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from distillcli.backend import choose
-from distillcli.batches import Input
 from distillcli.collection import Wishes, batch_size, collecting
 from distillcli.config import Config
-from distillcli.formats import widen
-from distillcli.inputs import Inputs, opened
+from distillcli.inputs import opened
 from distillcli.measures import (
     bad_rows,
     mean_weight,
@@ -19,6 +15,7 @@ from distillcli.measures import (
     teacher_column,
 )
 from distillcli.passes import ALL, Passes, Watch, projections
+from distillcli.remarks import assumptions, look_alikes
 from distillcli.result import Result, TeacherResult, finite
 from distillcli.selection import Selection
 from distillcli.tabulate import tabulate
@@ -60,7 +57,7 @@ def score(
     with opened(config) as inputs:
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
-        warnings = list(_look_alikes(inputs))
+        warnings = list(look_alikes(inputs))
         for warning in warnings:
             note(warning)
         bad = bad_rows(config, inputs)
@@ -92,7 +89,7 @@ def score(
                 "batch_size": batch_size(passes),
                 "batches_joined": neighbours_joined(batch_size(passes), passes.rows_taken),
                 "bytes_read": passes.rows_taken * inputs.row_bytes,
-                "notes": [*_remarks(config), *remarks_on(weighting), *warnings],
+                "notes": [*assumptions(config), *remarks_on(weighting), *warnings],
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -117,27 +114,3 @@ def _teachers(
         )
         for index, source in enumerate(config.teachers)
     )
-
-
-def _remarks(config: Config) -> Iterator[str]:
-    part = config.ensemble or config.response
-    if part is not None and part.alpha_assumed:
-        yield "no labels: alpha is 1, the loss is the soft term alone"
-
-
-def _look_alikes(inputs: Inputs) -> Iterator[str]:
-    """A warning for each input that is called logits and looks like probabilities."""
-    for item in inputs:
-        if item.is_scores and item.kind == "logits" and _like_probabilities(item):
-            yield (
-                f"{item.reader.where}: looks like probabilities (all in [0, 1], rows sum to 1) and "
-                f"is read as logits; if they are, say {{path: ..., kind: probabilities}}"
-            )
-
-
-def _like_probabilities(item: Input) -> bool:
-    rows = min(item.reader.rows, 64)
-    raw = item.reader.read(0, rows, item.reader.empty(rows))
-    values = widen(raw, item.reader.element, np.float64)
-    inside = bool(((values >= 0) & (values <= 1)).all())
-    return inside and bool(np.allclose(values.sum(axis=1), 1.0, atol=1e-2))

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from rich.text import Text
 
-from distillcli.errors import ConfigErrors, DistillError
+from distillcli.errors import ConfigErrors, DataErrors, DistillError
 from distillcli.report.page import Page
 from distillcli.report.text import escape
 
@@ -14,8 +14,8 @@ from distillcli.report.text import escape
 def print_error(
     error: DistillError, stream: TextIO | None = None, *, color: bool | None = None
 ) -> None:
-    """Write `distill: error: where: problem; hint`, one line for each mistake of a config."""
-    errors = error.errors if isinstance(error, ConfigErrors) else (error,)
+    """Write `distill: error: where: problem; hint`, one line for each of several."""
+    errors = error.errors if isinstance(error, ConfigErrors | DataErrors) else (error,)
     for each in errors:
         _print("error", "bold red", str(each), stream, color)
 

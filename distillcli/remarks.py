@@ -1,0 +1,39 @@
+"""What a user should know of a run before its figures."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from distillcli.batches import Input
+from distillcli.config import Config
+from distillcli.formats import widen
+from distillcli.inputs import Inputs
+
+SAMPLE_ROWS = 64
+SAMPLE_VALUES = 2**20
+
+
+def assumptions(config: Config) -> Iterator[str]:
+    """What was taken for granted where the config says nothing."""
+    part = config.ensemble or config.response
+    if part is not None and part.alpha_assumed:
+        yield "no labels: alpha is 1, the loss is the soft term alone"
+
+
+def look_alikes(inputs: Inputs) -> Iterator[str]:
+    """A warning for each input that is called logits and looks like probabilities."""
+    for item in inputs:
+        if item.is_scores and item.kind == "logits" and _like_probabilities(item):
+            yield (
+                f"{item.reader.where}: looks like probabilities (all in [0, 1], rows sum to 1) and "
+                f"is read as logits; if they are, say {{path: ..., kind: probabilities}}"
+            )
+
+
+def _like_probabilities(item: Input) -> bool:
+    """Whether its first rows are like that; few enough to take no time and little memory."""
+    rows = min(item.reader.rows, SAMPLE_ROWS, max(1, SAMPLE_VALUES // item.width))
+    raw = item.reader.read(0, rows, item.reader.empty(rows))
+    values = widen(raw, item.reader.element, np.float64)
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    return inside and bool(np.allclose(values.sum(axis=1), 1.0, atol=1e-2))
