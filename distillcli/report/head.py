@@ -5,6 +5,7 @@ from typing import Any
 
 from distillcli.report import text
 from distillcli.report.page import Page
+from distillcli.result import Result
 
 
 def recipe(weights: Mapping[str, float], facts: Mapping[str, Any], page: Page) -> str:
@@ -31,6 +32,28 @@ def inputs(entries: Sequence[Mapping[str, Any]], page: Page) -> list[tuple[str, 
         (role, f"{shape:<{wide}}  {kind:<{long}}  {path}")
         for role, shape, kind, path in zip(roles, shapes, types, paths, strict=True)
     ]
+
+
+def run(result: Result) -> str:
+    """`1,280 rows in batches of 256, cpu, kernel numpy, float32`."""
+    facts = result.facts
+    size, kernel = facts.get("batch_size"), facts.get("kernel")
+    rows = text.count(result.rows, "row")
+    parts = [
+        str(facts.get("device", "")),
+        f"kernel {kernel}" if kernel else "",
+        str(facts.get("precision", "")),
+    ]
+    cut = f"{rows} in batches of {size:,}" if isinstance(size, int) else rows
+    return ", ".join([*_range(facts), cut, *(text.escape(part) for part in parts if part)])
+
+
+def _range(facts: Mapping[str, Any]) -> list[str]:
+    """`rows 100:300 of 899`, where not all of them are taken."""
+    stored, taken = facts.get("rows_stored"), facts.get("row_range")
+    if not isinstance(stored, int) or taken in (None, [0, stored]):
+        return []
+    return [text.tied(f"rows {taken[0]}:{taken[1]} of {stored:,}")]
 
 
 def _shape(shape: Sequence[int], page: Page) -> str:

@@ -6,9 +6,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+_GAP = 2
+LABEL = 11  # columns that a label takes, with the gap behind it
+
 
 def labelled(
-    lines: Sequence[tuple[str | Text, str | Text]], *, least: int = 9
+    lines: Sequence[tuple[str | Text, str | Text]], *, least: int = LABEL - _GAP
 ) -> Iterator[RenderableType]:
     """The lines with their labels in one column; a narrow page wraps between words.
 
@@ -19,7 +22,7 @@ def labelled(
     lines = [(label, text) for label, text in lines if text]
     if not lines:
         return
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = Table.grid(padding=(0, _GAP, 0, 0))
     table.add_column(style="dim", no_wrap=True, min_width=least)
     table.add_column(overflow="fold")
     for label, text in lines:

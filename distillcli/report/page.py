@@ -47,11 +47,13 @@ class Page:
         width: columns, or None for as many as it takes.
         color: whether escape codes for colour and weight are written.
         encoding: of the stream; characters that it lacks are replaced by escapes.
+        terminal: whether somebody looks at it on a terminal.
     """
 
     width: int | None
     color: bool
     encoding: str
+    terminal: bool = False
 
     @classmethod
     def of(cls, stream: TextIO, *, color: bool | None = None, width: int | None = None) -> "Page":
@@ -61,16 +63,25 @@ class Page:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         if width is not None:
             width = max(width, _NARROWEST)
-        return cls(width, wants_color(stream, color), encoding)
+        return cls(width, wants_color(stream, color), encoding, is_terminal(stream))
 
     @property
     def unicode(self) -> bool:
         """Whether lines, dots and signs beyond ASCII can be written."""
+        return self.can_write("─×±…·")  # noqa: RUF001 - the sign that is asked about
+
+    def can_write(self, characters: str) -> bool:
+        """Whether the encoding has all of these characters."""
         try:
-            "─×±…·".encode(self.encoding)  # noqa: RUF001 - the sign that is asked about
+            characters.encode(self.encoding)
         except (UnicodeEncodeError, LookupError):
             return False
         return True
+
+    @property
+    def dots(self) -> str:
+        """What stands for more."""
+        return "\u2026" if self.unicode else "..."
 
     @property
     def times(self) -> str:

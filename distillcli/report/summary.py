@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from distillcli.metrics import METRICS
 from distillcli.report import text
+from distillcli.report.columns import divergence
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
@@ -101,9 +103,7 @@ def _value(result: Result, name: str) -> str:
 def _divergence(result: Result, names: Sequence[str], page: Page) -> Iterator[RenderableType]:
     """KL with its error, and its quantiles, as one line of numbers under their names."""
     metrics = result.metrics
-    temperature = result.facts.get("temperature")
-    label = "KL" if temperature is None else f"KL, T={text.weight(temperature)}"
-    columns = [_names([label])]
+    columns = [_names([divergence(result)])]
     if "kl_mean" in names:
         error = metrics.get("kl_stderr")
         mean = text.mean_and_error(metrics["kl_mean"], error, page.plus_minus)
@@ -161,9 +161,15 @@ def _remarks(result: Result) -> list[tuple[str, str]]:
     return [
         *(("note", text.escape(note)) for note in facts.get("notes", ())),
         *(("left out", text.escape(f"{', '.join(names)}: {why}")) for why, names in missing),
+        ("per row", _per_row(facts)),
         ("conventions", text.escape(facts.get("conventions", ""))),
         ("time", _time(result)),
     ]
+
+
+def _per_row(facts: Mapping[str, Any]) -> str:
+    found = facts.get("per_row")
+    return f"the loss of each row is in {text.escape(str(found['path']))}" if found else ""
 
 
 def _by_reason(unavailable: Mapping[str, str]) -> list[tuple[str, list[str]]]:

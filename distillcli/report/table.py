@@ -6,23 +6,18 @@ from typing import TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from distillcli.report import text
-from distillcli.report.grid import Column, grid
-from distillcli.report.head import inputs, recipe
+from distillcli.report import columns, text
+from distillcli.report.grid import grid
+from distillcli.report.head import inputs, recipe, run
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
 from distillcli.report.summary import summary
+from distillcli.report.trend import trend
 from distillcli.result import BatchResult, Result
 
-# So many batches are shown at each end of a run that has more than a screen of them.
-_ENDS = 10
-_SCREEN = 24
-
-# The metrics that have a column in the table of batches, and its heading.
-_BATCH_METRICS = {
-    "top1_agreement": "top-1\nagreement",
-    "student_accuracy": "student\naccuracy",
-}
+# So many lines are shown at each end of a table that has more than a screen of them.
+ENDS = 10
+SCREEN = 24
 
 
 def write_table(
@@ -41,6 +36,8 @@ def report(result: Result, page: Page, all_batches: bool) -> Iterator[Renderable
             _batches(result, page, all_batches),
             _layers(result, page),
             _teachers(result, page),
+            _groups(result, page),
+            _worst(result, page),
             summary(result, page),
         )
     ):
@@ -54,20 +51,7 @@ def _head(result: Result, page: Page) -> Iterator[RenderableType]:
     yield Text(f"distill {result.command}: {text.escape(result.strategy)}", style="bold")
     facts = result.facts
     loss = [("loss", recipe(result.weights, facts, page))] if result.weights else []
-    yield from labelled([*loss, *inputs(facts.get("inputs", ()), page), ("run", _run(result))])
-
-
-def _run(result: Result) -> str:
-    facts = result.facts
-    size, kernel = facts.get("batch_size"), facts.get("kernel")
-    rows = text.count(result.rows, "row")
-    parts = [
-        str(facts.get("device", "")),
-        f"kernel {kernel}" if kernel else "",
-        str(facts.get("precision", "")),
-    ]
-    cut = f"{rows} in batches of {size:,}" if isinstance(size, int) else rows
-    return ", ".join([cut, *(text.escape(part) for part in parts if part)])
+    yield from labelled([*loss, *inputs(facts.get("inputs", ()), page), ("run", run(result))])
 
 
 def _batches(result: Result, page: Page, all_batches: bool) -> Iterator[RenderableType]:
@@ -75,57 +59,41 @@ def _batches(result: Result, page: Page, all_batches: bool) -> Iterator[Renderab
     if not shown:
         return
     gap = None
-    left_out = len(shown) - 2 * _ENDS
-    if len(shown) > _SCREEN and not all_batches:
-        shown = (*shown[:_ENDS], *shown[-_ENDS:])
-        dots = "\u2026" if page.unicode else "..."
-        gap = _ENDS, f"{dots} {left_out:,} more left out; --all-batches prints every one {dots}"
-    yield from grid(_batch_columns(result, shown), page, gap=gap)
+    left_out = len(shown) - 2 * ENDS
+    if len(shown) > SCREEN and not all_batches:
+        shown = (*shown[:ENDS], *shown[-ENDS:])
+        more = f"{left_out:,} more left out; --all-batches prints every one"
+        gap = ENDS, f"{page.dots} {more} {page.dots}"
+    yield from grid(columns.batches(result, shown), page, gap=gap)
     joined = result.facts.get("batches_joined", 1)
     if joined > 1:
         yield Text(f"each line stands for up to {joined:,} batches joined", style="dim")
-
-
-def _batch_columns(result: Result, shown: Sequence[BatchResult]) -> list[Column]:
-    metrics = [name for name in _BATCH_METRICS if any(name in batch.metrics for batch in shown)]
-    return [
-        Column("batch", [str(batch.index) for batch in shown]),
-        Column("rows", [f"{batch.start}:{batch.stop}" for batch in shown]),
-        Column("loss", text.losses(batch.loss for batch in shown), style="bold"),
-        *(
-            Column(text.escape(term), text.losses(batch.terms.get(term) for batch in shown))
-            for term in result.terms
-        ),
-        *(
-            Column(_BATCH_METRICS[name], text.shares(batch.metrics.get(name) for batch in shown))
-            for name in metrics
-        ),
-    ]
+    yield from trend(result.batches, page)
 
 
 def _layers(result: Result, page: Page) -> Iterator[RenderableType]:
-    if not result.layers:
-        return
-    layers = result.layers
-    columns = [
-        Column("student\nlayer", [str(layer.student) for layer in layers]),
-        Column("teacher\nlayer", [str(layer.teacher) for layer in layers]),
-        Column("weight", text.shares(layer.weight for layer in layers)),
-        Column("loss", text.losses(layer.loss for layer in layers), style="bold"),
-    ]
-    yield from grid(columns, page, keys=2)
+    if result.layers:
+        yield from grid(columns.layers(result), page, keys=2)
 
 
 def _teachers(result: Result, page: Page) -> Iterator[RenderableType]:
-    if not result.teachers:
+    if result.teachers:
+        yield from grid(columns.teachers(result), page)
+
+
+def _groups(result: Result, page: Page) -> Iterator[RenderableType]:
+    """The groups with the highest loss; all of them where they are few."""
+    found = result.groups or ()
+    if not found:
         return
-    teachers = result.teachers
-    columns = [
-        Column("teacher", [str(index + 1) for index in range(len(teachers))]),
-        Column("weight", text.shares(teacher.weight for teacher in teachers), style="bold"),
-    ]
-    if any(teacher.accuracy is not None or teacher.nll is not None for teacher in teachers):
-        columns.append(Column("accuracy", text.shares(each.accuracy for each in teachers)))
-        columns.append(Column("nll", text.metrics(each.nll for each in teachers)))
-    columns.append(Column("source", [text.escape(each.source) for each in teachers], name=True))
-    yield from grid(columns, page)
+    shown = found if len(found) <= SCREEN else found[: 2 * ENDS]
+    yield from grid(columns.groups(result, shown), page)
+    if len(shown) < len(found):
+        dots, more = page.dots, len(found) - len(shown)
+        remark = f"{dots} {more:,} more with a lower loss; --format json has them all {dots}"
+        yield Text(remark, style="dim")
+
+
+def _worst(result: Result, page: Page) -> Iterator[RenderableType]:
+    if result.worst:
+        yield from grid(columns.worst(result, result.worst), page)
