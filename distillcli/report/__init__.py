@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from distillcli.errors import UsageError
+from distillcli.report.csvreport import write_csv
 from distillcli.report.inspect import write_inspection
+from distillcli.report.jsonlines import JsonLines, write_jsonl
 from distillcli.report.jsonreport import write_json
 from distillcli.report.messages import print_error, print_facts, print_note, print_warning
 from distillcli.report.progress import Progress
@@ -14,6 +16,7 @@ from distillcli.result import Result
 
 __all__ = [
     "FORMATS",
+    "EXPORTS",
     "Progress",
     "Renderer",
     "escape",
@@ -35,7 +38,18 @@ class Renderer(Protocol):
     ) -> None: ...  # fmt: skip
 
 
-FORMATS: Mapping[str, Renderer] = {"table": write_table, "json": write_json}
+# What stdout can carry, and what files can be written as.
+FORMATS: Mapping[str, Renderer] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "md": write_markdown,
+}
+EXPORTS: Mapping[str, Renderer] = {
+    **{name: FORMATS[name] for name in ("json", "jsonl", "csv", "md")},
+    "txt": write_table,
+}
 
 
 def render(
