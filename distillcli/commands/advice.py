@@ -53,13 +53,22 @@ def _shape(array: ArrayFound) -> list[int]:
 def advice(files: Sequence[FileFound], shards: Sequence[ShardsFound]) -> tuple[str, ...]:
     """A few lines that tell how to use what was found, the most useful first."""
     usable = [array for file in files for array in file.arrays if array.refusal is None]
-    lines = [*_scoring(usable), *_kinds(usable), *_layers(files, usable)]
+    usable.sort(key=_not_finite)
     joined = [each.source for each in shards if each.problem is None]
-    if joined and not any("--teacher" in line for line in lines):
-        lines.insert(0, f"as a source: {joined[0]}")
-    elif usable and not lines:
-        lines.append(f"as a source: {usable[0].source}")
-    return tuple(lines[:LINES])
+    command = list(_scoring(usable))
+    lines = [*_kinds(usable), *_layers(files, usable)]
+    if not command and not lines or joined:
+        command += [f"as a source: {source}" for source in [*joined, *_logits_first(usable)][:1]]
+    return tuple([*command, *lines][:LINES])
+
+
+def _not_finite(array: ArrayFound) -> bool:
+    """Whether it has values that score would stop at."""
+    return array.sample is not None and array.sample.nan + array.sample.inf > 0
+
+
+def _logits_first(usable: Sequence[ArrayFound]) -> list[str]:
+    return [array.source for array in sorted(usable, key=lambda each: each.looks != "logits")]
 
 
 def _scoring(usable: Sequence[ArrayFound]) -> Iterator[str]:
@@ -68,8 +77,6 @@ def _scoring(usable: Sequence[ArrayFound]) -> Iterator[str]:
     student = next((each for each in logits if "student" in each.source.lower()), None)
     teacher = next((each for each in logits if _teaches(each, student)), None)
     if student is None or teacher is None:
-        if logits:
-            yield f"as a source: {logits[0].source}"
         return
     words = ["distill", "score", "--teacher", teacher.source, "--student", student.source]
     labels = [each for each in usable if each.looks == "labels" and each.rank == 1]

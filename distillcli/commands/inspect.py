@@ -46,15 +46,17 @@ def _part(text: str) -> Part:
     return Part(pattern, path, base, dataset or None)
 
 
-def _located(part: Part) -> list[Location]:
-    """The files of one argument; of a glob without any the glob itself, which is then missing."""
+def _located(part: Part) -> Sequence[Location | MissingError]:
+    """The files of one argument, or what is wrong with it."""
     try:
         return locate(Source((part,)), "")
-    except MissingError:
-        return [Location(str(part.path), part.pattern, part.dataset, None)]
+    except MissingError as error:
+        return [error]
 
 
-def _file(location: Location, budget: int) -> tuple[FileFound, DataError | None]:
+def _file(location: Location | MissingError, budget: int) -> tuple[FileFound, DataError | None]:
+    if isinstance(location, MissingError):
+        return FileFound(location.where, error=Refusal.of(location)), location
     try:
         with listed_file(location) as listing:
             return _listed(location, listing, budget), None

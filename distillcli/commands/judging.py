@@ -26,7 +26,7 @@ from distillcli.looks import (
 )
 
 MANY_LAYERS = 200  # a longer first axis is hardly one of layers
-AS_BFLOAT16 = "may be bfloat16: {{path: {source}, dtype: bfloat16}}"
+AS_BFLOAT16 = "looks like bfloat16: {{path: {source}, dtype: bfloat16}}"
 
 
 def source_of(path: str, name: str | None) -> str:
@@ -66,13 +66,15 @@ def _judged(told: ArrayFound, taken: Sample, path: str) -> ArrayFound:
         found = figures(taken.values)
         bits = taken.element.name == "uint16" and told.rank > 1 and like_bfloat16(taken.values)
         remark = AS_BFLOAT16.format(source=told.source) if bits else None
-        looks = None if bits else look_of_integers(found, name)
+        looks = "bfloat16" if bits else look_of_integers(found, name)
         return replace(told, looks=looks, remark=remark, sample=_sampled(taken, found))
     values = widen(taken.values, taken.element, np.float64)
     found = figures(values)
     told = replace(told, sample=_sampled(taken, found))
     if told.rank < 2 or found.low is None:
         return told
+    if found.low == found.high and len(values) > 1:
+        told = replace(told, remark=f"every value looked at is {found.low:g}")
     if told.type == RAW:
         fits = like_bfloat16(taken.values)
         told = replace(told, remark=AS_BFLOAT16.format(source=told.source) if fits else None)

@@ -135,10 +135,11 @@ def _layout(file: FileFound, array: ArrayFound, page: Page) -> str:
     if array.layout is None:
         return ""
     shows_order = array.rank > 1 and file.format != "hdf5"  # HDF5 knows one order alone
+    kind = "one stream" if array.layout == "stream" else array.layout
     shape = f" {_shape(array.chunk, page)}" if array.chunk else ""
     order = f", {'Fortran' if array.fortran else 'C'} order" if shows_order else ""
-    packed = "".join(f" {text.tied(text.escape(name))}" for name in array.filters)
-    return f"{array.layout}{shape}{order}{packed}"
+    packed = f", {' '.join(map(text.escape, array.filters))}" if array.filters else ""
+    return f"{kind}{shape}{order}{packed}"
 
 
 def _size(number: int | None) -> str:
