@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -16,6 +16,7 @@ import typer
 
 from distillcli.cli.app import Version, app
 from distillcli.cli.outcomes import guarded
+from distillcli.errors import UsageError
 
 if TYPE_CHECKING:
     from distillcli.config import Setting
@@ -32,6 +33,12 @@ def _variable(flag: str) -> str:
     return "DISTILL_" + flag.removeprefix("--").replace("-", "_").upper()
 
 
+TABLE_OR_JSON = ("table", "json")
+TableOrJson = Annotated[
+    str, _option("--format", metavar="|".join(TABLE_OR_JSON), help="What stdout carries.")
+]
+
+
 @dataclass(frozen=True)
 class Shared:
     """Options of every command."""
@@ -46,10 +53,26 @@ class Shared:
     ] = False
     version: Version = False
 
+    def one_of(self, formats: Sequence[str], format: str) -> str:
+        """The format that was asked for; raises UsageError where it is none of these."""
+        if format not in formats:
+            hint = f"one of {', '.join(formats)}"
+            raise UsageError(self.called("format"), f"no format {format!r}", hint)
+        return format
+
+    def called(self, name: str) -> str:
+        """What messages call an option: the flag, or the variable that its value came from."""
+        flag = "--" + name.replace("_", "-")
+        return flag if self._was_typed(name) else _variable(flag)
+
+    def _was_typed(self, name: str) -> bool:
+        source = self.context.get_parameter_source(name)
+        return source is None or source.name == "COMMANDLINE"
+
 
 @dataclass(frozen=True)
-class Computing(Shared):
-    """Options of every command that computes."""
+class Configuring(Shared):
+    """Options of every command that reads a config: what beats it, and which rows are meant."""
 
     assignments: Annotated[
         list[str] | None,
@@ -76,24 +99,6 @@ class Computing(Shared):
     limit: Annotated[
         str | None, _option("--limit", metavar="N", help="Only the first N of the rows.")
     ] = None
-    format: Annotated[
-        str, _option("--format", metavar="table|json|jsonl|csv|md", help="What stdout carries.")
-    ] = "table"
-    export: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--export",
-            metavar="FORMAT=PATH",
-            help="Write the result to a file too, as json, jsonl, csv, md or txt; repeatable."
-            "  [env var: DISTILL_EXPORT, one a line]",
-        ),
-    ] = None
-    no_progress: Annotated[bool, _option("--no-progress", help="No progress on stderr.")] = False
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether progress goes to stderr."""
-        return not (self.no_progress or self.quiet)
 
     def settings(self) -> list["Setting"]:
         """What beats the config: variables first, then flags, which beat them."""
@@ -121,19 +126,34 @@ class Computing(Shared):
             self.rows, self.limit, where_rows=where("rows"), where_limit=where("limit")
         )
 
+
+@dataclass(frozen=True)
+class Computing(Configuring):
+    """Options of every command that computes."""
+
+    format: Annotated[
+        str, _option("--format", metavar="table|json|jsonl|csv|md", help="What stdout carries.")
+    ] = "table"
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export",
+            metavar="FORMAT=PATH",
+            help="Write the result to a file too, as json, jsonl, csv, md or txt; repeatable."
+            "  [env var: DISTILL_EXPORT, one a line]",
+        ),
+    ] = None
+    no_progress: Annotated[bool, _option("--no-progress", help="No progress on stderr.")] = False
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether progress goes to stderr."""
+        return not (self.no_progress or self.quiet)
+
     def exports(self) -> list[str]:
         """What `--export` says, each FORMAT=PATH; the variable counts without the flag."""
         variable = os.environ.get("DISTILL_EXPORT", "").splitlines()
         return self.export or [line.strip() for line in variable if line.strip()]
-
-    def called(self, name: str) -> str:
-        """What messages call an option: the flag, or the variable that its value came from."""
-        flag = "--" + name.replace("_", "-")
-        return flag if self._was_typed(name) else _variable(flag)
-
-    def _was_typed(self, name: str) -> bool:
-        source = self.context.get_parameter_source(name)
-        return source is None or source.name == "COMMANDLINE"
 
 
 def command(name: str) -> Callable[[Function], Function]:
