@@ -8,6 +8,7 @@ from distillcli.batches import Input
 from distillcli.config import Config
 from distillcli.formats import widen
 from distillcli.inputs import Inputs
+from distillcli.looks import like_probabilities
 
 SAMPLE_ROWS = 64
 SAMPLE_VALUES = 2**20
@@ -35,5 +36,4 @@ def _like_probabilities(item: Input) -> bool:
     rows = min(item.reader.rows, SAMPLE_ROWS, max(1, SAMPLE_VALUES // item.width))
     raw = item.reader.read(0, rows, item.reader.empty(rows))
     values = widen(raw, item.reader.element, np.float64)
-    inside = bool(((values >= 0) & (values <= 1)).all())
-    return inside and bool(np.allclose(values.sum(axis=1), 1.0, atol=1e-2))
+    return like_probabilities(values)

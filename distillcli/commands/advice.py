@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from distillcli.inspection import ArrayFound, FileFound, ShardsFound
 
 LINES = 3
+SOFT_TARGETS = "distillcli.soft_targets/"  # such a file says what its numbers are
 
 
 def shards_of(pattern: str, files: Sequence[FileFound]) -> Iterator[ShardsFound]:
@@ -56,8 +57,8 @@ def advice(files: Sequence[FileFound], shards: Sequence[ShardsFound]) -> tuple[s
     usable.sort(key=_not_finite)
     joined = [each.source for each in shards if each.problem is None]
     command = list(_scoring(usable))
-    lines = [*_kinds(usable), *_layers(files, usable)]
-    if not command and not lines or joined:
+    lines = [*_kinds(files), *_layers(files, usable)]
+    if (not command and not lines) or joined:
         command += [f"as a source: {source}" for source in [*joined, *_logits_first(usable)][:1]]
     return tuple([*command, *lines][:LINES])
 
@@ -89,14 +90,21 @@ def _teaches(teacher: ArrayFound, student: ArrayFound | None) -> bool:
     return alike and "teacher" in teacher.source.lower()
 
 
-def _kinds(usable: Sequence[ArrayFound]) -> Iterator[str]:
-    """Probabilities are no logits: a source has to say so."""
-    for array in usable:
-        if array.looks in ("probabilities", "log_probabilities"):
-            temperature = array.attributes.get("temperature")
-            taken_at = "" if temperature in (None, 1) else f", temperature: {temperature}"
-            yield f"in a config: {{path: {array.source}, kind: {array.looks}{taken_at}}}"
-            return
+def _kinds(files: Sequence[FileFound]) -> Iterator[str]:
+    """Probabilities are no logits: a source has to say so, unless the file itself does."""
+    for file in files:
+        for array in file.arrays:
+            if array.refusal is None and array.looks in ("probabilities", "log_probabilities"):
+                yield _declared(file, array)
+                return
+
+
+def _declared(file: FileFound, array: ArrayFound) -> str:
+    if str(file.attributes.get("schema", "")).startswith(SOFT_TARGETS):
+        return f"as a source: {array.source}"
+    temperature = {**file.attributes, **array.attributes}.get("temperature")
+    taken_at = "" if temperature in (None, 1) else f", temperature: {temperature}"
+    return f"in a config: {{path: {array.source}, kind: {array.looks}{taken_at}}}"
 
 
 def _layers(files: Sequence[FileFound], usable: Sequence[ArrayFound]) -> Iterator[str]:
