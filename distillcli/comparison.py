@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distillcli.conditions import Difference
 from distillcli.config import Check, as_data
 from distillcli.metrics import METRICS
-from distillcli.noise import Noise
 from distillcli.result import Number, Result, finite
+
+if TYPE_CHECKING:
+    from distillcli.noise import Noise  # it loads NumPy, which no comparison needs
 
 SCHEMA = "distillcli.check/1"
 NEAR = 0.5  # from this share of its limit on, a number that passes is a near miss
@@ -73,7 +75,7 @@ class Comparison:
     lifted: tuple[Difference, ...] = ()
     changes: tuple[Difference, ...] = ()
     check: Check | None = None
-    noise: Noise | None = None
+    noise: "Noise | None" = None
 
     def counted(self, *verdicts: Verdict) -> tuple[Row, ...]:
         """The rows with these verdicts."""
@@ -110,7 +112,7 @@ def checked(
     now: Result,
     check: Check,
     *,
-    noise: Noise | None,
+    noise: "Noise | None",
     metrics_may_go: bool = False,
 ) -> tuple[Row, ...]:
     """Every number of two results held against its limit: failures, near misses, the rest.
@@ -208,7 +210,7 @@ def _direction(name: str, *results: Result) -> Better:
 @dataclass(frozen=True)
 class _Judge:
     check: Check
-    noise: Noise | None
+    noise: "Noise | None"
     metrics_may_go: bool
 
     def __call__(self, pair: _Pair, before: bool, after: bool) -> Row:
@@ -267,4 +269,6 @@ def _way(pair: _Pair) -> str:
 def _margin(row: Row) -> str:
     if row.share == float("inf"):
         return "and no move is allowed"
-    return f"{row.share:.3g} x the limit" if row.share < 1e6 else "far beyond the limit"
+    if row.share >= 1e9:
+        return "far beyond the limit"
+    return f"{row.share:,.0f} x the limit" if row.share >= 100 else f"{row.share:.3g} x the limit"

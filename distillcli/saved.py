@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from distillcli.errors import FormatError, MissingError
-from distillcli.result import SCHEMA, BatchResult, LayerResult, Number, Result, TeacherResult
+from distillcli.result import (
+    SCHEMA,
+    BatchResult,
+    GroupResult,
+    LayerResult,
+    Number,
+    Result,
+    TeacherResult,
+    WorstRow,
+)
 
 MAX_BYTES = 64 << 20  # 4096 batches, the most there are, take about 3 MB
 MAX_NAMES = 10_000
@@ -55,6 +64,8 @@ def parse_result(text: bytes, *, where: str, any_schema: bool = False) -> Result
         metrics=fields.numbers("metrics"),
         layers=fields.items("layers", _layer),
         teachers=fields.items("teachers", _teacher),
+        groups=fields.items("groups", _group),
+        worst=fields.items("worst", _worst),
         batches=fields.items("batches", _batch) or (),
         nonfinite={name: fields.whole(value, name) for name, value in fields.pairs("nonfinite")},
         facts=fields.mapping("facts"),
@@ -128,6 +139,18 @@ class _Fields:
     def number(self, key: str) -> Number:
         value = self._value(key)
         return None if value is None else self.finite(value, key)
+
+    def maybe(self, key: str) -> Number:
+        return self.number(key) if key in self.data else None
+
+    def integer(self, key: str) -> int:
+        value = self._value(key)
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**64:
+            self._fail(f"{key} is {_kind(value)}, not a whole number")
+        return value
+
+    def maybe_integer(self, key: str) -> int | None:
+        return self.integer(key) if self.data.get(key) is not None else None
 
     def mapping(self, key: str) -> dict[str, Any]:
         found: dict[str, Any] = self._typed(key, dict)
@@ -212,13 +235,39 @@ def _teacher(fields: _Fields) -> TeacherResult:
     return TeacherResult(
         source=fields.text("source"),
         weight=fields.finite(fields.number("weight"), "weight"),
-        accuracy=_optional(fields, "accuracy"),
-        nll=_optional(fields, "nll"),
+        accuracy=fields.maybe("accuracy"),
+        nll=fields.maybe("nll"),
     )
 
 
-def _optional(fields: _Fields, key: str) -> Number:
-    return fields.number(key) if key in fields.data else None
+def _group(fields: _Fields) -> GroupResult:
+    return GroupResult(
+        group=fields.integer("group"),
+        rows=fields.count("rows"),
+        loss=fields.number("loss"),
+        metrics=fields.numbers("metrics"),
+    )
+
+
+def _worst(fields: _Fields) -> WorstRow:
+    return WorstRow(
+        row=fields.count("row"),
+        loss=fields.number("loss"),
+        label=fields.maybe_integer("label"),
+        student_class=fields.maybe_integer("student_class"),
+        student_probability=fields.maybe("student_probability"),
+        teacher_class=fields.maybe_integer("teacher_class"),
+        teacher_probability=fields.maybe("teacher_probability"),
+    )
+
+
+def result_json(result: Result) -> str:
+    """A result as it is saved: reading it gives the same doubles. ASCII only.
+
+    Raises:
+        ValueError: a number is not finite, which is a mistake of ours: results hold None instead.
+    """
+    return json.dumps(result.as_dict(), allow_nan=False, indent=2) + "\n"
 
 
 def saved_facts(result: Result, *path: str) -> Any:

@@ -18,8 +18,10 @@ VERDICTS = {
 def headline(comparison: Comparison) -> str:
     """The verdict of all in one line."""
     start = f"distill {comparison.command}"
+    if comparison.command == "update" and not comparison.rows:
+        return "distill check: baseline written, nothing to compare it with"
     if comparison.command == "update":
-        return f"{start.replace('update', 'check')}: baseline written, {_moved(comparison)}"
+        return f"distill check: baseline written, {_moved(comparison)}"
     if comparison.command == "diff":
         return f"{start}: {_moved(comparison)}"
     count, all_of_them = len(comparison.failures), _numbers(len(comparison.rows))

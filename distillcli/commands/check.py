@@ -1,0 +1,244 @@
+"""`distill check`: a result, new or saved, held number by number against a saved one."""
+
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from distillcli.collection import Wishes
+from distillcli.commands.score import Note, score
+from distillcli.comparison import Comparison, checked, side_by_side
+from distillcli.conditions import CONDITIONS, Difference, differing_conditions, other_differences
+from distillcli.config import Check, Config
+from distillcli.config.text import suggestion
+from distillcli.errors import (
+    DataError,
+    FormatError,
+    MismatchError,
+    MissingError,
+    NoBaselineError,
+    UsageError,
+)
+from distillcli.noise import Noise, RowFile, paired
+from distillcli.outputs import replacing
+from distillcli.passes import ALL, Watch
+from distillcli.result import Result
+from distillcli.saved import read_result, result_json
+from distillcli.selection import Selection
+from distillcli.written import Written
+
+METRICS = "metrics"  # lifts the demand that no number of the baseline is missing now
+LIFTABLE = (*CONDITIONS, METRICS)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is held against a baseline; `rows`: the loss of every row, if it is known."""
+
+    name: str
+    result: Result
+    rows: RowFile | None
+
+
+# Opens what is held against a baseline; told whether the loss of every row is wanted.
+Current = Callable[[bool], AbstractContextManager[Scored]]
+
+
+def scored_now(
+    config: Config,
+    *,
+    name: str,
+    progress: Watch,
+    note: Note,
+    selection: Selection = ALL,
+    written: tuple[Written, ...] = (),
+) -> Current:
+    """A config, to be scored; the arguments are those of `score`, and what it is called."""
+
+    @contextmanager
+    def opened(with_rows: bool) -> Iterator[Scored]:
+        with ExitStack() as stack:
+            path = None
+            if with_rows:
+                folder = stack.enter_context(TemporaryDirectory(prefix="distill-"))
+                path = Path(folder) / "rows.npy"
+            result = score(
+                config,
+                progress=progress,
+                note=note,
+                selection=selection,
+                wishes=Wishes(per_row=path),
+                written=written,
+            )
+            rows = RowFile.of(result.facts.get("per_row"), Path(), name)
+            yield Scored(name, _without_rows(result), rows)
+
+    return opened
+
+
+def saved_before(path: Path, *, any_schema: bool = False) -> Current:
+    """A saved result in place of a new one."""
+
+    @contextmanager
+    def opened(with_rows: bool) -> Iterator[Scored]:
+        result = _saved(path, "--current", any_schema)
+        rows = RowFile.of(result.facts.get("per_row"), path.parent, f"--current {path}")
+        yield Scored(str(path), _without_rows(result), rows if with_rows else None)
+
+    return opened
+
+
+def check(
+    current: Current,
+    baseline: Path,
+    limits: Check,
+    *,
+    allow: Collection[str] = (),
+    make: str = "distill check CONFIG --baseline FILE --update-baseline",
+) -> Comparison:
+    """Hold a result against a saved one.
+
+    Args:
+        current: what is held against it: `scored_now` or `saved_before`.
+        baseline: the saved result.
+        limits: how far each number may move.
+        allow: conditions, of LIFTABLE, that may differ.
+        make: the command that makes a baseline.
+
+    Raises:
+        NoBaselineError: there is none yet. MismatchError: the two cannot be compared.
+        UsageError: no such condition. DataError: a file cannot be used; what scoring raises.
+    """
+    check_allowed(allow)
+    if not baseline.exists():
+        raise NoBaselineError(f"baseline {baseline}", "there is none yet", f"make it with: {make}")
+    saved = _saved(baseline, "baseline", "schema" in allow)
+    rows = RowFile.of(saved.facts.get("per_row"), baseline.parent, f"baseline {baseline}")
+    if limits.significant and rows is None:
+        hint = "write it again with --update-baseline, or set check.significant to false"
+        problem = "has no loss of single rows, which check.significant needs"
+        raise DataError(f"baseline {baseline}", problem, hint)
+    with current(rows is not None) as now:
+        lifted = _comparable(saved, now.result, baseline, allow)
+        noise = _noise(rows, now, lifted, limits)
+        may_go = METRICS in allow
+        return Comparison(
+            command="check",
+            baseline=str(baseline),
+            now=now.name,
+            rows=checked(saved, now.result, limits, noise=noise, metrics_may_go=may_go),
+            lifted=lifted,
+            changes=other_differences(saved, now.result),
+            check=limits,
+            noise=noise,
+        )
+
+
+def update(current: Current, baseline: Path, limits: Check, *, note: Note) -> Comparison:
+    """Write a baseline, whole or not at all, and tell what it changes.
+
+    The loss of every row goes beside it, as NAME.rows.npy, where the check asks for significance or
+    the old baseline has it.
+
+    Raises:
+        DataError: it cannot be written; what scoring raises.
+    """
+    old = _old(baseline, note)
+    with_rows = limits.significant or (old is not None and "per_row" in old.facts)
+    with current(with_rows) as now:
+        if limits.significant and now.rows is None:
+            raise DataError(now.name, "has no loss of single rows, which check.significant needs")
+        _write(baseline, now)
+        lost = list(now.result.nonfinite)
+        if lost:
+            note(f"not finite, so that every check against this baseline fails: {', '.join(lost)}")
+        return Comparison(
+            command="update",
+            baseline=str(baseline),
+            now=now.name,
+            rows=side_by_side(old, now.result) if old else (),
+            lifted=differing_conditions(old, now.result) if old else (),
+            changes=other_differences(old, now.result) if old else (),
+        )
+
+
+def check_allowed(allow: Collection[str]) -> None:
+    """Refuse the name of a condition that there is not.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    for name in allow:
+        if name not in LIFTABLE:
+            raise UsageError(f"--allow {name}", "is no condition", suggestion(name, LIFTABLE))
+
+
+def _saved(path: Path, role: str, any_schema: bool) -> Result:
+    result = read_result(path, role=role, any_schema=any_schema)
+    if result.command != "score" and not any_schema:
+        problem = f"is a result of {result.command!r}, not of score"
+        raise FormatError(f"{role} {path}", problem, "save one with: distill score --format json")
+    return result
+
+
+def _without_rows(result: Result) -> Result:
+    facts = {name: fact for name, fact in result.facts.items() if name != "per_row"}
+    return replace(result, facts=facts)
+
+
+def _comparable(
+    saved: Result, now: Result, baseline: Path, allow: Collection[str]
+) -> tuple[Difference, ...]:
+    """What differs and was allowed to."""
+    found = differing_conditions(saved, now)
+    hard = [one for one in found if one.condition not in allow]
+    if not hard:
+        return found
+    names = dict.fromkeys(one.condition for one in hard)
+    flags = " ".join(f"--allow {name}" for name in names)
+    problem = f"cannot be compared: {'; '.join(map(str, hard))}"
+    hint = f"write it again with --update-baseline, or compare all the same with {flags}"
+    raise MismatchError(f"baseline {baseline}", problem, hint)
+
+
+def _noise(
+    rows: RowFile | None, now: Scored, lifted: Collection[Difference], limits: Check
+) -> Noise | None:
+    """What the same rows on both sides say; None where they are not known, or not the same."""
+    same = not any(one.condition == "rows" for one in lifted)
+    noise = paired(rows, now.rows) if rows and now.rows and same else None
+    if noise is None and limits.significant:
+        problem = "no row has a finite loss on both sides" if same else "other rows than before"
+        if now.rows is None:
+            problem = "has no loss of single rows"
+        raise DataError(now.name, f"{problem}, and check.significant needs them")
+    return noise
+
+
+def _old(baseline: Path, note: Note) -> Result | None:
+    """The baseline that is replaced; one that cannot be read is told and left out."""
+    try:
+        return read_result(baseline, role="baseline")
+    except MissingError:
+        return None
+    except FormatError as error:
+        if baseline.exists() and not baseline.is_file():
+            raise
+        note(f"{error.where}: {error.problem}; it is replaced")
+        return None
+
+
+def _write(path: Path, now: Scored) -> None:
+    """Both files take their names one right after the other, when both are whole."""
+    facts = dict(now.result.facts)
+    with ExitStack() as files:
+        baseline = files.enter_context(replacing(path, role="baseline"))
+        if now.rows is not None:
+            name = f"{path.stem}.rows.npy"
+            rows = files.enter_context(replacing(path.with_name(name), role="rows of the baseline"))
+            with open(now.rows.path, "rb") as source:
+                shutil.copyfileobj(source, rows)
+            facts["per_row"] = {"path": name, "crc32": now.rows.crc32, "rows": now.rows.rows}
+        baseline.write(result_json(replace(now.result, facts=facts)).encode("ascii"))
