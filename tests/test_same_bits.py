@@ -187,7 +187,7 @@ def test_the_dump_is_cut_in_several_places() -> None:
     """It holds several tiles and several blocks of sums, and ends within one of each."""
     tile = batches.TILE_BYTES // (CLASSES * 4)  # or fewer rows
     assert ROWS % BLOCK
-    assert ROWS > 2 * max(BLOCK, tile // 2)
+    assert 2 * max(BLOCK, tile // 2) < ROWS
     assert tile < ROWS
 
 
