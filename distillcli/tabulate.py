@@ -1,5 +1,6 @@
 """Totals -> a Result: every figure under its public name, and the facts that it rests on."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,8 @@ def _facts(passes: Passes, scoring: Scoring, done: Finished) -> dict[str, Any]:
     facts = {
         "config": config.resolved(),
         "config_sha256": config.sha256(),
-        "inputs": [_input(item) for item in passes.inputs],
+        "config_folder": os.path.relpath(config.origins.base),
+        "inputs": [input_facts(item) for item in passes.inputs],
         "losses": {term.name: term.loss for term in scoring.terms},
         "conventions": conventions(scoring),
         "temperature": scoring.temperature,

@@ -8,8 +8,6 @@ from distillcli.accumulators import Floats, RowValues
 from distillcli.details import LABEL, LOSS, SIDES, class_column, confidence_column
 from distillcli.result import WorstRow, finite
 
-MOST = 10_000
-
 
 class Worst:
     """Keeps the `count` rows of the highest loss; of equal ones those that come first.

@@ -102,20 +102,31 @@ class Configuring(Shared):
 
     def settings(self) -> list["Setting"]:
         """What beats the config: variables first, then flags, which beat them."""
-        from distillcli.config import Setting, parse_set, parse_value
+        return self.variables() + self.flags()
 
-        variables: list[Setting] = []
-        flags: list[Setting] = []
-        for line in filter(str.strip, os.environ.get("DISTILL_SET", "").splitlines()):
-            variables.append(parse_set(line, where="DISTILL_SET"))
-        for key in ("device", "batch_size", "threads"):
-            text = getattr(self, key)
-            if text is not None:
-                where = self.called(key)
-                setting = Setting(where, key, parse_value(text, where=where))
-                (flags if self._was_typed(key) else variables).append(setting)
-        flags += [parse_set(text) for text in self.assignments or []]
-        return variables + flags
+    def variables(self) -> list["Setting"]:
+        """What variables lay over the config."""
+        from distillcli.config import parse_set
+
+        lines = filter(str.strip, os.environ.get("DISTILL_SET", "").splitlines())
+        return [parse_set(line, where="DISTILL_SET") for line in lines] + self._keys(typed=False)
+
+    def flags(self) -> list["Setting"]:
+        """What flags lay over the config."""
+        from distillcli.config import parse_set
+
+        return self._keys(typed=True) + [parse_set(text) for text in self.assignments or []]
+
+    def _keys(self, *, typed: bool) -> list["Setting"]:
+        """The options that are keys of a config, as far as they were typed, or were not."""
+        from distillcli.config import Setting, parse_value
+
+        texts = {key: getattr(self, key) for key in ("device", "batch_size", "threads")}
+        return [
+            Setting(self.called(key), key, parse_value(text, where=self.called(key)))
+            for key, text in texts.items()
+            if text is not None and self._was_typed(key) == typed
+        ]
 
     def selection(self) -> "Selection":
         """The rows that `--rows` and `--limit` leave."""

@@ -33,22 +33,30 @@ def guarded(work: Callable[[], None], *, debug: bool) -> None:
     except BrokenPipeError:
         _leave_stdout()
         raise typer.Exit(0) from None
-    except DistillError as error:
-        _fail(error, error.exit_code)
-    except KeyboardInterrupt:
-        _fail(DistillError("", "interrupted"), INTERRUPTED)
-    except Terminated:
-        _fail(DistillError("", "terminated"), TERMINATED)
-    except MemoryError:
-        _fail(DistillError("", "not enough memory for the arrays of this run"), 2)
-    except OSError as error:
-        _leave_stdout()
-        _fail(_refused(error), 2)
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        if isinstance(error, OSError):
+            _leave_stdout()
+        told, code = outcome(error, debug=debug)
+        if code == BUG and debug:
             traceback.print_exc()
-        hint = None if debug else "run again with --debug and report what it shows"
-        _fail(DistillError("a bug in distill", f"{type(error).__name__}: {error}", hint), BUG)
+        _fail(told, code)
+
+
+def outcome(error: BaseException, *, debug: bool = False) -> tuple[DistillError, int]:
+    """What to tell about an error, and the exit code."""
+    match error:
+        case DistillError():
+            return error, error.exit_code
+        case KeyboardInterrupt():
+            return DistillError("", "interrupted"), INTERRUPTED
+        case Terminated():
+            return DistillError("", "terminated"), TERMINATED
+        case MemoryError():
+            return DistillError("", "not enough memory for the arrays of this run"), 2
+        case OSError():
+            return _refused(error), 2
+    hint = None if debug else "run again with --debug and report what it shows"
+    return DistillError("a bug in distill", f"{type(error).__name__}: {error}", hint), BUG
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

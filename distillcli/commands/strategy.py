@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distillcli.config import Catalogue, Config, Setting, from_data, load, parse_value
-from distillcli.errors import UsageError
+from distillcli.errors import FormatError, UsageError
 from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from distillcli.metrics import METRICS
+from distillcli.saved import read_result
 
 CATALOGUE = Catalogue(LOGIT_LOSSES, FEATURE_LOSSES, tuple(METRICS))
 
@@ -25,8 +26,35 @@ def from_file(path: Path, settings: Sequence[Setting] = ()) -> Config:
     return load(path, catalogue=CATALOGUE, settings=settings)
 
 
-def from_flags(flags: Mapping[str, str], settings: Sequence[Setting] = ()) -> Config:
+def from_result(path: Path, settings: Sequence[Setting] = ()) -> Config:
+    """The config that a saved result was made with, with settings laid over it.
+
+    Relative paths start where they did: from the folder of that config as it is found from the
+    current folder, which is the one that the result was made in.
+
+    Raises:
+        MissingError, FormatError: the file is not there, or no saved result.
+        ConfigErrors: the config in it cannot be used.
+    """
+    where = f"--config-from {path}"
+    facts = read_result(path, role="--config-from").facts
+    data, folder = facts.get("config"), facts.get("config_folder", ".")
+    if not isinstance(data, dict) or not isinstance(folder, str) or "\0" in folder:
+        raise FormatError(where, "does not say which config it was made with", "give the config")
+    return from_data(
+        data, base=Path.cwd() / folder, catalogue=CATALOGUE, where=where, settings=settings
+    )
+
+
+def from_flags(
+    flags: Mapping[str, str], settings: Sequence[Setting] = (), *, weaker: Sequence[Setting] = ()
+) -> Config:
     """The response strategy on the sources that flags name, relative to the current folder.
+
+    Args:
+        flags: text by flag.
+        settings: laid over what the flags say.
+        weaker: what the flags are laid over.
 
     Raises:
         UsageError: no teacher or no student.
@@ -44,7 +72,7 @@ def from_flags(flags: Mapping[str, str], settings: Sequence[Setting] = ()) -> Co
         base=Path.cwd(),
         catalogue=CATALOGUE,
         where="command line",
-        settings=[*own, *settings],
+        settings=[*weaker, *own, *settings],
     )
 
 

@@ -63,9 +63,9 @@ def worst(result: Result, shown: Sequence[WorstRow]) -> list[Column]:
         Column("loss", text.losses(row.loss for row in shown), style="bold"),
         _wholes("label", [row.label for row in shown]),
         _wholes("student\nclass", [row.student_class for row in shown]),
-        _shares("proba-\nbility", [row.student_probability for row in shown]),
+        _shares("student\nprob.", [row.student_probability for row in shown]),
         _wholes(f"{teacher}\nclass", [row.teacher_class for row in shown]),
-        _shares("proba-\nbility", [row.teacher_probability for row in shown]),
+        _shares(f"{teacher}\nprob.", [row.teacher_probability for row in shown]),
     ]
     return [column for column in columns if column is not None]
 
