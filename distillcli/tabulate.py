@@ -202,7 +202,7 @@ def _facts(passes: Passes, scoring: Scoring, done: Finished) -> dict[str, Any]:
     return facts
 
 
-def _input(item: Input) -> dict[str, Any]:
+def input_facts(item: Input) -> dict[str, Any]:
     kind = {"kind": item.kind, "temperature": item.temperature} if item.is_scores else {}
     return {"role": item.role, **describe(item.reader), "path": item.reader.name, **kind}
 
