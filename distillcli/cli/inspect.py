@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from distillcli.cli.completion import complete_source
 from distillcli.cli.options import Shared, command
 from distillcli.errors import UsageError
 
@@ -15,7 +16,11 @@ FORMATS = ("table", "json")
 def inspect(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Files, globs, or PATH::DATASET."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Files, globs, or PATH::DATASET.",
+            autocompletion=complete_source,
+        ),
     ],
     format: Annotated[
         str,

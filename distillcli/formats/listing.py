@@ -10,7 +10,7 @@ from distillcli.formats.files import InputFile
 from distillcli.formats.needs import LABELS, LAYERS, LOGITS, check_array
 from distillcli.formats.opening import choose, format_of
 from distillcli.formats.paths import Location, natural_key
-from distillcli.formats.readers import Container, StoredArray
+from distillcli.formats.readers import ArrayInfo, Container, StoredArray
 from distillcli.formats.storage import Attribute, Storage
 
 RAW = "raw 2-byte"  # a type that says no more than that; bfloat16 is often saved so
@@ -52,6 +52,19 @@ class Listing:
     attributes: Mapping[str, Attribute]
     count: int
     found: Iterator[Found]
+
+
+def named_arrays(path: str) -> list[ArrayInfo]:
+    """The arrays in a file, none where they have no names.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    with (
+        closing(InputFile(path, path, "")) as file,
+        closing(format_of(file).open(file)) as container,
+    ):
+        return sorted(container.names(None), key=lambda info: natural_key(info.name))
 
 
 @contextmanager
