@@ -19,6 +19,7 @@ from distillcli.weighting import Weighting, blended
 
 NOT_SCORES = "NaN, +infinity or no finite score"
 NOT_FINITE = "NaN or infinity"
+NO_CLASS = "what this teacher and the others mask leaves their blend no class"
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
@@ -118,6 +119,8 @@ def scoring(
     )
     needed = {column for name in names for column in metrics.METRICS[name].columns}
     order = (*own, *columns, *(name for name in metrics.COLUMNS if name in needed))
+    if config.ensemble is not None and target is not None:
+        bad = _or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
     return Scoring(
         Measure(order, compute, bad, prepare),
         tuple(terms),
@@ -128,6 +131,20 @@ def scoring(
         products=bool(projections),
         target=target,
     )
+
+
+def _blend_at(target: Target, temperature: float, tile: Tile) -> Logits:
+    return target(tile, temperature)
+
+
+def _or_without_classes(
+    bad: Callable[[Tile], BadRows], blend: Callable[[Tile], Logits], role: str
+) -> Callable[[Tile], BadRows]:
+    """Adds the rows of which the teachers' masks together leave the blend nothing; told of `role`.
+
+    Each teacher alone may be good there.
+    """
+    return lambda tile: {**bad(tile), (role, NO_CLASS): blend(tile).bad}
 
 
 def _check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:

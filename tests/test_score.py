@@ -378,6 +378,24 @@ def test_an_ensemble_without_labels(folder: Path) -> None:
     assert set(result.metrics) == set(METRICS) - missing
 
 
+@pytest.mark.parametrize("combine", ["logits", "log_probabilities", "probabilities"])
+def test_teachers_that_mask_every_class_between_them(folder: Path, combine: str) -> None:
+    """Such a row is a bad one where the blend has no class left, and none where it has."""
+    first, second = TEACHERS[0].copy(), TEACHERS[1].copy()
+    first[5, 3:], second[5, :3] = -math.inf, -math.inf
+    saved(folder, teacher_0=first, teacher_1=second)
+    if combine == "probabilities":
+        assert scored(folder, ensemble(combine=combine)).nonfinite == {}
+        return
+    path = written(folder / "config.yaml", ensemble(combine=combine))
+    done = distill("score", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[0].startswith("teachers[0] in teacher_0.npy: row 5: ")
+    assert "leaves their blend no class" in done.errors[0]
+    result = scored(folder, {**ensemble(combine=combine), "on_bad_rows": "skip"})
+    assert (result.rows_skipped, result.nonfinite) == (1, {})
+
+
 # --- known cases ------------------------------------------------------------------------------
 
 
