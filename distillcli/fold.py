@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -93,10 +93,11 @@ def in_row_order(
 
 
 @dataclass(frozen=True)
-class _TileValues:
+class _TileValues(Generic[T]):
     start: int
     values: Floats
     bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
+    made: T
 
 
 def row_values(
@@ -107,9 +108,31 @@ def row_values(
     Raises:
         DataError: rows that cannot be used, and `skip_bad` is false.
     """
+    for rows, _ in rows_and(measure, _nothing, inputs, grid, machine, skip_bad=skip_bad):
+        yield rows
+
+
+def _nothing(tile: Tile) -> None:
+    return None
+
+
+def rows_and(
+    measure: Measure,
+    make: Callable[[Tile], T],
+    inputs: Sequence[Input],
+    grid: Grid,
+    machine: Machine,
+    *,
+    skip_bad: bool,
+) -> Iterator[tuple[RowValues, list[T]]]:
+    """The values of every row, slab by slab, and what `make` makes of each tile of the slab.
+
+    Raises:
+        DataError: rows that cannot be used, and `skip_bad` is false. What `make` raises.
+    """
     by_role = {item.role: item for item in inputs}
 
-    def work(tile: Tile) -> _TileValues:
+    def work(tile: Tile) -> _TileValues[T]:
         measure.prepare(tile)
         masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
         bad = {key: tile.start + np.flatnonzero(mask) for key, mask in masks.items()}
@@ -117,7 +140,7 @@ def row_values(
         values = np.empty((len(measure.names), tile.stop - tile.start))
         for index, name in enumerate(measure.names):
             values[index] = machine.host(columns[name])
-        return _TileValues(tile.start, values, bad)
+        return _TileValues(tile.start, values, bad, make(tile))
 
     for tiles in in_row_order(work, inputs, grid, machine):
         values = np.concatenate([tile.values for tile in tiles], axis=1)
@@ -128,7 +151,7 @@ def row_values(
             if len(rows) and not skip_bad:
                 raise _unusable(by_role[role], problem, rows)
             keep[rows - start] = False
-        yield RowValues(start, measure.names, values, keep)
+        yield RowValues(start, measure.names, values, keep), [tile.made for tile in tiles]
 
 
 def _unusable(item: Input, problem: str, rows: npt.NDArray[np.intp]) -> DataError:

@@ -47,7 +47,7 @@ def replacing(path: Path, *, role: str) -> Iterator[BinaryIO]:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
-                os.fchmod(file.fileno(), _mode(path))
+                os.fchmod(file.fileno(), mode_of(path))
                 os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
@@ -80,7 +80,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _mode(path: Path) -> int:
+def mode_of(path: Path) -> int:
     """The permissions of the file that is replaced, or those of a new file."""
     try:
         return path.stat().st_mode & 0o777

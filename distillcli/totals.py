@@ -1,6 +1,6 @@
 """Row values -> the figures of the whole run, and those of each batch of the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -79,6 +79,14 @@ class Blockwise(Generic[T]):
             self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, self._of(rows)))
             self._waiting = []
 
+    def state(self) -> tuple[Dyadic[T], list[RowValues]]:
+        """The blocks that are whole, and the rows of the one that is not."""
+        return self._blocks, self._waiting
+
+    def resume(self, blocks: Dyadic[T], waiting: Sequence[RowValues]) -> None:
+        """Go on from a state."""
+        self._blocks, self._waiting = blocks, list(waiting)
+
     def value(self) -> T | None:
         """The statistics once all rows are in; None without rows."""
         self._close_block()
@@ -114,6 +122,11 @@ class Totals:
         if self._quantiles_of is not None:
             self._spread = self._spread.including(rows.kept(self._quantiles_of))
         self._blocks.add(rows)
+
+    @property
+    def blocks(self) -> Blockwise[Block]:
+        """What the figures but the quantiles come from."""
+        return self._blocks
 
     def finish(self) -> "Finished":
         """The figures, once all rows are in.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,6 +38,17 @@ class Weighting:
     weights: tuple[float, ...] | None
     fit: Fit | None = None
     found_on: int | None = None
+
+    @classmethod
+    def parsed(cls, data: Mapping[str, Any]) -> Self:
+        """From the plain data that `dataclasses.asdict` makes of one."""
+        weights, found = data["weights"], data["fit"]
+        return cls(
+            data["rule"],
+            None if weights is None else tuple(weights),
+            None if found is None else Fit(**{**found, "weights": tuple(found["weights"])}),
+            data["found_on"],
+        )
 
     def of(self, tile: Tile, roles: Sequence[str]) -> Sequence[float] | Sequence[Array]:
         """The weight of each teacher: a number, or float64 [rows]."""

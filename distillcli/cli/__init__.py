@@ -1,13 +1,39 @@
 """The command line: one file per command, the options they share, and how each of them ends."""
 
-from distillcli.backend import one_blas_thread
-from distillcli.cli import check, diff, doctor, init, inspect, schema, score
-from distillcli.cli.app import app
+import os
 
-__all__ = ["app", "check", "diff", "doctor", "init", "inspect", "main", "schema", "score"]
+from distillcli.backend import one_blas_thread
+from distillcli.cli import (
+    check,
+    diff,
+    doctor,
+    ensemble,
+    init,
+    inspect,
+    schema,
+    score,
+    verify,
+)
+from distillcli.cli.app import app
+from distillcli.cli.completion import mend_words
+
+__all__ = [
+    "app",
+    "check",
+    "diff",
+    "doctor",
+    "ensemble",
+    "init",
+    "inspect",
+    "main",
+    "schema",
+    "score",
+    "verify",
+]
 
 
 def main() -> None:
     """The entry point of `distill`."""
+    mend_words(os.environ)
     one_blas_thread()
     app(prog_name="distill")

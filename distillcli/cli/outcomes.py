@@ -1,6 +1,7 @@
 """How a command ends: what was raised becomes one clear line on stderr and an exit code."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def guarded(work: Callable[[], None], *, debug: bool) -> None:
     """Run a command; whatever it raises ends in `typer.Exit` with the right code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
         work()
         sys.stdout.flush()
     except typer.Exit:
@@ -43,20 +46,27 @@ def guarded(work: Callable[[], None], *, debug: bool) -> None:
 
 
 def outcome(error: BaseException, *, debug: bool = False) -> tuple[DistillError, int]:
-    """What to tell about an error, and the exit code."""
+    """What to tell about an error, and the exit code.
+
+    Notes that were added to it on the way, such as how to resume, end the line.
+    """
+    notes = "; ".join(getattr(error, "__notes__", ())) or None
     match error:
+        case DistillError() if notes is not None:
+            hint = f"{error.hint}; {notes}" if error.hint else notes
+            return DistillError(error.where, error.problem, hint), error.exit_code
         case DistillError():
             return error, error.exit_code
         case KeyboardInterrupt():
-            return DistillError("", "interrupted"), INTERRUPTED
+            return DistillError("", "interrupted", notes), INTERRUPTED
         case Terminated():
-            return DistillError("", "terminated"), TERMINATED
+            return DistillError("", "terminated", notes), TERMINATED
         case MemoryError():
-            return DistillError("", "not enough memory for the arrays of this run"), 2
+            return DistillError("", "not enough memory for the arrays of this run", notes), 2
         case OSError():
             return _refused(error), 2
-    hint = None if debug else "run again with --debug and report what it shows"
-    return DistillError("a bug in distill", f"{type(error).__name__}: {error}", hint), BUG
+    again = None if debug else "run again with --debug and report what it shows"
+    return DistillError("a bug in distill", f"{type(error).__name__}: {error}", again), BUG
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -21,9 +21,11 @@ _KEYS = {
 _NUMBERS = ("--temperature", "--alpha")
 
 
-def from_file(path: Path, settings: Sequence[Setting] = ()) -> Config:
+def from_file(
+    path: Path, settings: Sequence[Setting] = (), *, require_student: bool = True
+) -> Config:
     """The config in a YAML file, with settings laid over it."""
-    return load(path, catalogue=CATALOGUE, settings=settings)
+    return load(path, catalogue=CATALOGUE, settings=settings, require_student=require_student)
 
 
 def from_result(path: Path, settings: Sequence[Setting] = ()) -> Config:

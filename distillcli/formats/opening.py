@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from distillcli.errors import FormatError, MissingError
+from distillcli.formats.declared import declaration
 from distillcli.formats.files import InputFile
 from distillcli.formats.needs import LABELS, LAYERS, LOGITS, Need, candidates, check_array
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
@@ -15,6 +16,7 @@ from distillcli.formats.npy import NpyFile
 from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
 from distillcli.formats.readers import ArrayInfo, ArrayReader, Container, Reader, StoredArray
 from distillcli.formats.shards import Shards
+from distillcli.formats.sidecar import Blocks, CheckedArray
 
 T = TypeVar("T")
 
@@ -66,9 +68,7 @@ def format_of(file: InputFile) -> Format:
     raise FormatError(file.where, "is of an unknown format", f"formats that can be read: {names}")
 
 
-def open_rows(
-    source: SourceLike, *, role: str, row_dims: int, need: Need | None = None
-) -> Reader:
+def open_rows(source: SourceLike, *, role: str, row_dims: int, need: Need | None = None) -> Reader:
     """Open a source as rows.
 
     Args:
@@ -190,7 +190,13 @@ def _open_location(location: Location, role: str, need: Need, row_dims: int) -> 
         name, array = choose(file, container, location, need)
         check_array(_where(file, name), array.shape, array.element, need)
         lead = len(array.shape) - row_dims
-        return ArrayReader(file, container, array, dataset=name, lead=lead)
+        declared = declaration(container.words(), file.where)
+        if declared is None or (name or "targets") not in declared.datasets:
+            return ArrayReader(file, container, array, dataset=name, lead=lead)
+        declared.require(file.where, name or "targets", array.element.name, array.shape)
+        if "blocks" in declared.words:
+            array = CheckedArray(array, Blocks.parse(declared.words["blocks"]), file.where)
+        return ArrayReader(file, container, array, dataset=name, lead=lead, declared=declared)
 
     return _opened(location, role, build)
 

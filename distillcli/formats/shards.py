@@ -60,11 +60,15 @@ class Shards(Reader):
         if reader.shape[1:] != first.shape[1:]:
             problem = f"shape is {list(reader.shape)}, that of {first.name} {list(first.shape)}"
             raise MismatchError(reader.where, problem, "shards may differ in their first axis only")
+        if _said(reader) != _said(first):
+            problem = f"declares {_said(reader)}, while {first.name} declares {_said(first)}"
+            raise MismatchError(reader.where, problem, "shards must be of one kind")
         self._shrink()
 
     def _take_shape(self) -> None:
         first = self._known[0]
         self.element, self.lead, self.dataset = first.element, first.lead, first.dataset
+        self.declared = first.declared
         self.shape = (sum(reader.shape[0] for reader in self._known), *first.shape[1:])
         self._ends = list(accumulate(reader.rows for reader in self._known))
 
@@ -131,3 +135,12 @@ class Shards(Reader):
             while self._open:
                 with suppress(OSError):
                     self._open.popitem()[1].close()
+
+
+def _said(reader: Reader) -> str:
+    """What the file of a shard says of its scores."""
+    if reader.declared is None:
+        return "nothing"
+    known = reader.declared
+    top = f", the top {known.top_k}" if known.top_k is not None else ""
+    return f"{known.kind} of {known.classes:,} classes at temperature {known.temperature:g}{top}"

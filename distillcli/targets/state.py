@@ -1,0 +1,61 @@
+"""The state of running figures as arrays, so that a piece can carry it to a later run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.accumulators import Calibration, Dyadic, Moments, RowValues, joined
+from distillcli.totals import Block, Totals
+
+Array = npt.NDArray[Any]
+
+
+def state_of(totals: Totals) -> dict[str, Array]:
+    """All that `resume` needs; to the last bit."""
+    blocks, waiting = totals.blocks.state()
+    nodes = blocks.nodes
+    found: dict[str, Array] = {
+        "places": np.array([[level, index] for level, index, _ in nodes], np.int64),
+        "counts": np.array([[b.moments.rows, b.moments.skipped] for *_, b in nodes], np.int64),
+        "sums": np.array([b.moments.sums for *_, b in nodes], np.float64),
+        "squares": np.array([b.moments.squares for *_, b in nodes], np.float64),
+        "nonfinite": np.array([b.moments.nonfinite for *_, b in nodes], np.int64),
+        "bins": np.array([_bins(b) for *_, b in nodes], np.float64),
+    }
+    if waiting:
+        rows = joined(waiting)
+        found |= {"start": np.array([rows.start]), "values": rows.values, "keep": rows.keep}
+    return found
+
+
+def _bins(block: Block) -> list[Array]:
+    """Rows and correct rows are far below 2^53, so float64 holds them."""
+    return [
+        part
+        for one in block.calibrations.values()
+        for part in (one.rows, one.correct, one.confidence)
+    ]
+
+
+def resume(totals: Totals, state: Mapping[str, Array], sides: Sequence[str]) -> None:
+    """Put fresh totals in the state; `sides` are those whose calibration they keep."""
+    nodes = []
+    for at, (level, index) in enumerate(state["places"].tolist()):
+        rows, skipped = state["counts"][at].tolist()
+        sums, squares, nonfinite = (state[n][at] for n in ("sums", "squares", "nonfinite"))
+        moments = Moments(rows, skipped, sums, squares, nonfinite)
+        bins = state["bins"][at]
+        calibrations = {
+            side: Calibration(
+                bins[3 * i].astype(np.int64), bins[3 * i + 1].astype(np.int64), bins[3 * i + 2]
+            )
+            for i, side in enumerate(sides)
+        }
+        nodes.append((level, index, Block(moments, calibrations)))
+    waiting = []
+    if "start" in state:
+        start = int(state["start"][0])
+        waiting = [RowValues(start, totals.names, state["values"], state["keep"])]
+    totals.blocks.resume(Dyadic(tuple(nodes)), waiting)
