@@ -373,7 +373,7 @@ def test_paths_of_settings_start_from_the_current_folder(
         ),
         (
             parse_set("respons.alpha=1"),
-            "data: respons: unknown key; did you mean response?",
+            "--set respons.alpha=1: respons: unknown key; did you mean response?",
         ),
         (
             parse_set("teacher.dtype=bfloat16"),

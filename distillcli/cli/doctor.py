@@ -2,13 +2,15 @@
 
 import sys
 
-from distillcli.cli.options import Shared, command
+from distillcli.cli.options import TABLE_OR_JSON, Shared, TableOrJson, command
 
 
 @command("doctor")
-def doctor(*, shared: Shared) -> None:
-    """Versions, devices, what `--device auto` chooses and why."""
-    from distillcli import report
+def doctor(format: TableOrJson = "table", *, shared: Shared) -> None:
+    """Versions, files that can be read, devices, what `--device auto` chooses and why."""
+    format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli.commands.doctor import doctor as run
+    from distillcli.report.checkup import write_checkup
 
-    report.print_facts(run(), sys.stdout, color=False if shared.no_color else None)
+    color = False if shared.no_color else None
+    write_checkup(run().as_dict(), sys.stdout, format=format, color=color)

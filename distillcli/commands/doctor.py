@@ -1,27 +1,144 @@
 """`distill doctor`: what distill runs on here, and what `--device auto` chooses."""
 
+import os
 import platform
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
-from distillcli.backend import probe_gpu
+import numpy as np
+
+from distillcli import __version__
+from distillcli.backend import choose, probe_gpu
+from distillcli.formats import FORMATS
+from distillcli.formats.hdf5.checks import filters_known, library_version
 from distillcli.passes import available_threads
-from distillcli.tabulate import versions
 
+SCHEMA = "distillcli.doctor/1"
+LIBRARIES = ("numpy", "h5py", "pydantic", "rich", "ruamel.yaml", "typer")
+CUPY = ("cupy", "cupy-cuda13x", "cupy-cuda12x")  # one library, a package for each CUDA
+GPU_CHAIN = ("CuPy", "driver", "device", "kernel")  # each is of use only after the one before
+NOT_LOOKED_AT = "not looked at"
 UNTESTED = (
     "the GPU path has been written and tested against strict arrays, and has not run on a GPU yet"
 )
 
 
-def doctor() -> dict[str, str]:
-    """What there is, in the order in which it matters; each value is one line."""
-    gpu = probe_gpu()
-    chosen = "cuda:0" if gpu.missing is None else f"cpu, because {gpu.missing}"
-    found = {
-        **versions(),
-        "platform": platform.platform(),
-        "CPU threads": str(available_threads()),
-        **{f"GPU: {check}": result for check, result in gpu.checks},
-        "device auto": chosen,
+@dataclass(frozen=True)
+class Checkup:
+    """What there is.
+
+    Attributes:
+        versions: of distill and what it stands on.
+        machine: platform, processors, memory, and the library of matrix products.
+        readers: what each file format needs, and what of it can be read.
+        gpu: the chain of checks, in order, each with what was found.
+        gpu_missing: the first link that is not there, and `gpu_hint` how to get it.
+        auto: what `--device auto` takes, and why.
+    """
+
+    versions: dict[str, str]
+    machine: dict[str, str]
+    readers: dict[str, str]
+    gpu: dict[str, str]
+    gpu_missing: str | None
+    gpu_hint: str | None
+    auto: dict[str, str]
+    gpu_code: str = UNTESTED
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON-ready data."""
+        return {"schema": SCHEMA, "command": "doctor", **asdict(self)}
+
+
+def doctor() -> Checkup:
+    """Look at versions, machine, readers and devices; nothing is changed or computed."""
+    probe = probe_gpu()
+    found = dict(probe.checks)
+    return Checkup(
+        versions=_versions(),
+        machine=_machine(),
+        readers=_readers(),
+        gpu={
+            "NVIDIA driver": _nvidia_driver() or "none is loaded",
+            **{check: found.get(check, NOT_LOOKED_AT) for check in GPU_CHAIN},
+        },
+        gpu_missing=probe.missing,
+        gpu_hint=_way_to_the_gpu(probe.hint),
+        auto=_auto(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in LIBRARIES}
+    cupy = {name: found for name in CUPY if (found := _installed(name))}
+    return {
+        "distillcli": __version__,
+        "python": platform.python_version(),
+        **libraries,
+        "HDF5": library_version(),
+        **cupy,
     }
-    if gpu.hint is not None:
-        found["to get the GPU"] = gpu.hint
-    return {**found, "GPU code": UNTESTED}
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, str]:
+    threads = available_threads()
+    total = os.cpu_count() or threads
+    return {
+        "platform": platform.platform(),
+        "processors": str(total) if threads == total else f"{threads} of {total} may be used",
+        "memory": _memory(),
+        "BLAS": f"{_blas()}, one thread for each product",
+    }
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return "unknown"
+    return f"{size / 1e9:.1f} GB"
+
+
+def _blas() -> str:
+    config: Any = np.show_config(mode="dicts")
+    found = config.get("Build Dependencies", {}).get("blas", {})
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+def _readers() -> dict[str, str]:
+    readers = {known.name: " ".join(known.suffixes) for known in FORMATS}
+    readable, others = filters_known()
+    filters = f"filters {', '.join(readable)}; not {', '.join(others)}"
+    return {**readers, "hdf5": f"{readers['hdf5']}, {filters}"}
+
+
+def _nvidia_driver() -> str | None:
+    """The version of the driver that the Linux kernel has loaded."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    found = re.search(r"\b[0-9]+\.[0-9.]+\b", text)
+    return found.group() if found else "loaded"
+
+
+def _way_to_the_gpu(hint: str | None) -> str | None:
+    if hint is None or platform.system() != "Linux" or _nvidia_driver() is not None:
+        return hint
+    return f"{hint}; it also takes an NVIDIA GPU with its driver, and no driver is loaded here"
+
+
+def _auto() -> dict[str, str]:
+    backend = choose("auto")
+    why = backend.note or "all checks of the GPU have passed"
+    return {"device": backend.device, "kernel": backend.kernel, "why": why}

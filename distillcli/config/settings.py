@@ -89,7 +89,7 @@ class Origins:
 
     def where(self, path: Path) -> str:
         """`file:line:column: key` or the setting's name."""
-        if one := self.setting(path):
+        if one := self.setting(path) or self._below(path):
             return one.where if one.path == path else f"{one.where}: {dotted(path)}"
         place = f"{self.label}:{':'.join(map(str, self._mark(path)))}" if self.marks else self.label
         return f"{place}: {dotted(path)}" if path else place
@@ -100,8 +100,14 @@ class Origins:
 
     def order(self, path: Path) -> tuple[int, ...]:
         """Sorts the places of the file by line, then the settings as given."""
-        one = self.setting(path)
+        one = self.setting(path) or self._below(path)
         return (1, self.settings.index(one)) if one else (0, *self._mark(path))
+
+    def _below(self, path: Path) -> Setting | None:
+        """The setting that made a key which the file does not have, by setting one below it."""
+        if not path or path in self.marks:
+            return None
+        return next((one for one in self.settings if one.path[: len(path)] == path), None)
 
     def _mark(self, path: Path) -> Mark:
         while path and path not in self.marks:

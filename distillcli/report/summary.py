@@ -157,7 +157,7 @@ def _warnings(result: Result) -> list[tuple[Text, str]]:
 
 def _remarks(result: Result) -> list[tuple[str, str]]:
     facts = result.facts
-    missing = _by_reason(facts.get("unavailable") or {})
+    missing = by_reason(facts.get("unavailable") or {})
     return [
         *(("note", text.escape(note)) for note in facts.get("notes", ())),
         *(("left out", text.escape(f"{', '.join(names)}: {why}")) for why, names in missing),
@@ -172,7 +172,7 @@ def _per_row(facts: Mapping[str, Any]) -> str:
     return f"the loss of each row is in {text.escape(str(found['path']))}" if found else ""
 
 
-def _by_reason(unavailable: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+def by_reason(unavailable: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """The names of metrics that cannot be had, by the reason that they share."""
     found: dict[str, list[str]] = {}
     for name, why in unavailable.items():

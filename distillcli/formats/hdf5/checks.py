@@ -74,6 +74,19 @@ def filters(plist: Any, where: str) -> tuple[str, ...]:
     return tuple(_FILTERS[number] for number in numbers)
 
 
+def filters_known() -> tuple[list[str], list[str]]:
+    """The filters of chunks that can be read here, and the known ones that cannot."""
+    there = {name: bool(h5py.h5z.filter_avail(number)) for number, name in _FILTERS.items()}
+    readable = [name for name, found in there.items() if found]
+    missing = [name for name, found in there.items() if not found]
+    return readable, [*missing, *_PLUGIN_FILTERS.values()]
+
+
+def library_version() -> str:
+    """The version of the HDF5 library itself."""
+    return str(h5py.version.hdf5_version)
+
+
 def filter_name(number: int) -> str:
     """The name of a filter, with its number where it is one of a plug-in."""
     plugin = f"{_PLUGIN_FILTERS[number]} ({number})" if number in _PLUGIN_FILTERS else str(number)

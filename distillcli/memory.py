@@ -1,0 +1,84 @@
+"""How much memory a run needs: an estimate from above, part by part, from its shapes alone."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from distillcli.batches import BUFFERS, Grid
+from distillcli.measures import Scoring
+from distillcli.passes import Passes
+from distillcli.plan import Part
+from distillcli.projections import widths
+from distillcli.quantiles import EXACT_ROWS
+
+PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
+# Of each value of a tile there are so many at once: widened, divided by the temperature,
+# exponentials, differences and what is on the way to them.
+COPIES = 10
+FLOAT = 8
+
+
+def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, ...]:
+    """The parts of the memory of a run.
+
+    Args:
+        what: what is computed of each row.
+        fitted: the pairs of layers whose projection is fitted in a first pass.
+    """
+    roles = list(passes.inputs.items)
+    grid = passes.grid(roles, products=what.products)
+    parts = [
+        Part("program", PROGRAM, "Python, NumPy and HDF5"),
+        _slabs(passes, grid),
+        _tiles(passes, grid),
+        _row_values(what, grid),
+        *_quantiles(what, grid.rows),
+        *_fits(passes, fitted),
+    ]
+    return tuple(parts)
+
+
+def _slabs(passes: Passes, grid: Grid) -> Part:
+    rows = min(grid.slab_rows, grid.rows)
+    size = BUFFERS * rows * passes.inputs.row_bytes
+    return Part("reading", size, f"{BUFFERS} buffers of {rows:,} rows, as they are stored")
+
+
+def _tiles(passes: Passes, grid: Grid) -> Part:
+    threads, rows = passes.machine.threads, min(grid.tile_rows, grid.rows)
+    itemsize = np.dtype(passes.machine.precision).itemsize
+    values = rows * sum(item.width for item in passes.inputs)
+    why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"
+    return Part("computing", threads * COPIES * values * itemsize, why)
+
+
+def _row_values(what: Scoring, grid: Grid) -> Part:
+    rows, columns = min(grid.slab_rows, grid.rows), len(what.measure.names)
+    why = f"{columns} numbers for each of {rows:,} rows, {BUFFERS + 1} times"
+    return Part("row values", (BUFFERS + 1) * rows * columns * FLOAT, why)
+
+
+def _quantiles(what: Scoring, rows: int) -> Iterator[Part]:
+    """All values of the KL while they are few enough to be exact, then a histogram."""
+    if "kl" not in what.measure.names:
+        return
+    if rows <= EXACT_ROWS:
+        yield Part("quantiles", 3 * rows * FLOAT, f"the KL of {rows:,} rows, and sorting them")
+    else:
+        yield Part("quantiles", 2**21, "a histogram: there are too many rows for exact ones")
+
+
+def _fits(passes: Passes, fitted: Sequence[int]) -> Iterator[Part]:
+    """The sums of products of a pair, and those of all tiles of two slabs on their way there."""
+    progressive = passes.config.progressive
+    if progressive is None or not fitted:
+        return
+    grid = passes.grid(list(passes.inputs.items), products=True)
+    rows = min(grid.slab_rows, grid.rows)
+    tiles = 2 * -(-rows // grid.tile_rows)
+    size = 0
+    for pair in fitted:
+        student, teacher = widths(passes.inputs, progressive.layer_mapping[pair])
+        size += student * (student + teacher) * FLOAT
+    why = f"products of {len(fitted)} pairs of layers for each of {tiles} tiles"
+    yield Part("fitting", (tiles + 1) * size, why)
