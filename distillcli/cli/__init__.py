@@ -12,6 +12,7 @@ from distillcli.cli import (
     inspect,
     schema,
     score,
+    validate,
     verify,
 )
 from distillcli.cli.app import app
@@ -28,6 +29,7 @@ __all__ = [
     "main",
     "schema",
     "score",
+    "validate",
     "verify",
 ]
 
