@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from runs import ROOT, Ended, distill, saved, written
 
-from distillcli import backend
+from distillcli import backend, batches
 from distillcli.commands import score as score_command
 
 ROWS, CLASSES = 23, 7
@@ -297,9 +297,10 @@ def test_doctor(folder: Path) -> None:
     """Versions, what `auto` takes and why, and that no GPU has run the GPU code."""
     done = distill("doctor")
     assert (done.code, done.err) == (0, "")
-    assert re.search(r"^numpy +\d", done.out, re.M)
-    assert re.search(r"^h5py +\d", done.out, re.M)
-    assert re.search(r"^device auto +cpu, because CuPy is not installed$", done.out, re.M)
+    for library in ("python", "numpy", "h5py"):
+        assert re.search(rf"^ *{library} +\d", done.out, re.M)
+    assert re.search(r"device.* cpu\b", done.out)
+    assert "CuPy is not installed" in done.out
     assert "has not run on a GPU yet" in done.out
 
 
@@ -554,6 +555,42 @@ def test_a_full_disk_under_stdout(folder: Path, arguments: tuple[str, ...]) -> N
     assert re.fullmatch(
         r"distill: error: standard output: .*No space left on device\n", done.stderr
     )
+
+
+def test_a_closed_stdout(folder: Path) -> None:
+    """Nowhere to write to is told as such, before any work."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command(*QUICK)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "distill: error: standard output: cannot be used: it is closed\n",
+    )
+
+
+def test_an_input_that_changes_during_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is written to while it is read ends the run, and gives no number."""
+    rng = np.random.default_rng(0)
+    for name in ("teacher", "student"):
+        saved(folder, "float32", **{name: rng.normal(size=(100_000, CLASSES))})
+    monkeypatch.setattr(batches, "SLAB_BYTES", 1)  # a slab for every tile
+    cut = batches.Slab.tiles
+
+    def tiles(slab: batches.Slab, *arguments: Any) -> Any:
+        if slab.start == 0:
+            (folder / "student.npy").write_bytes((folder / "teacher.npy").read_bytes())
+        return cut(slab, *arguments)
+
+    monkeypatch.setattr(batches.Slab, "tiles", tiles)
+    (error,) = refused(distill(*QUICK))
+    assert error.startswith("student in student.npy: ")
+    assert "was written to while it was read" in error
 
 
 def test_the_installed_command(folder: Path) -> None:

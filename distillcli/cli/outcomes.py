@@ -81,7 +81,7 @@ def _refused(error: OSError) -> DistillError:
 
 def _leave_stdout() -> None:
     """What is left in its buffer goes nowhere, so that the interpreter's exit is not a failure."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # there may be none
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
