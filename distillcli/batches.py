@@ -8,7 +8,7 @@ of the same rows. The user's `batch_size` cuts the report, not the work.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -206,7 +206,7 @@ class Slab:
             yield Tile(start, stop, self, precision, backend)
 
 
-def slabs(inputs: Sequence[Input], grid: Grid) -> Iterator[Slab]:
+def slabs(inputs: Sequence[Input], grid: Grid) -> Generator[Slab, None, None]:
     """All slabs in row order, read by a thread of their own while earlier ones are computed.
 
     Raises:

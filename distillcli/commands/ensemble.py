@@ -187,13 +187,7 @@ class _Run:
         """The weights, from an earlier run of this job if it found them."""
         known = self.partial.notes.get("weighting")
         if known is not None:
-            fitted = (
-                Fit(**{**known["fit"], "weights": tuple(known["fit"]["weights"])})
-                if known["fit"]
-                else None
-            )
-            weights = tuple(known["weights"]) if known["weights"] is not None else None
-            return Weighting(known["rule"], weights, fitted, known["found_on"])
+            return Weighting.parsed(known)
         found = teacher_weights(self.passes, bad)
         assert found is not None
         self.partial.note(weighting=asdict(found))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from distillcli.formats.declared import DAMAGED, Declaration, declaration
 from distillcli.formats.files import InputFile
 from distillcli.formats.opening import format_of
 from distillcli.formats.readers import ArrayReader, Container
-from distillcli.passes import Watch
 
 STEP_BYTES = 16 << 20
 
 Array = npt.NDArray[Any]
 Advance = Callable[[int, int], None]
+# (what is being done, rows, bytes to read) -> what is told how far it is
+Watch = Callable[[str, int, int], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
