@@ -8,6 +8,7 @@ from distillcli.report.csvreport import write_csv
 from distillcli.report.inspect import write_inspection
 from distillcli.report.jsonlines import JsonLines, write_jsonl
 from distillcli.report.jsonreport import write_json
+from distillcli.report.markdown import write_markdown
 from distillcli.report.messages import print_error, print_facts, print_note, print_warning
 from distillcli.report.progress import Progress
 from distillcli.report.table import write_table
@@ -15,8 +16,9 @@ from distillcli.report.text import escape
 from distillcli.result import Result
 
 __all__ = [
-    "FORMATS",
     "EXPORTS",
+    "FORMATS",
+    "JsonLines",
     "Progress",
     "Renderer",
     "escape",
