@@ -125,6 +125,12 @@ def test_the_configs_follow_it_and_say_so(name: str) -> None:
     VALIDATOR.validate(parse(text, name).data)
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_is_valid_under_it(path: Path) -> None:
+    """Also those that are no starter config."""
+    VALIDATOR.validate(parse(path.read_text("utf-8"), path.name).data)
+
+
 @pytest.mark.parametrize("data", GOOD, ids=str)
 def test_what_the_loader_takes_the_schema_takes(data: dict[str, Any]) -> None:
     """An editor marks nothing that distill would run."""
