@@ -112,7 +112,7 @@ def checked(
     now: Result,
     check: Check,
     *,
-    noise: "Noise | None",
+    noise: "Noise | None" = None,
     metrics_may_go: bool = False,
 ) -> tuple[Row, ...]:
     """Every number of two results held against its limit: failures, near misses, the rest.
@@ -133,7 +133,7 @@ def side_by_side(baseline: Result, now: Result) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A number on both sides; `undefined`: none because nothing was to be computed."""
+    """A number on both sides; `undefined`: where it is none, not for infinite rows."""
 
     name: str
     baseline: Number
@@ -195,7 +195,7 @@ def _rows(
             before.get(name),
             after.get(name),
             _direction(name, baseline, now),
-            name not in baseline.nonfinite and name not in now.nonfinite,
+            name in METRICS and name not in {*baseline.nonfinite, *now.nonfinite},
         )
         yield judge(pair, name in before, name in after)
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "distillcli"
 # Each module or folder of the package, once. A line may import from the lines below it alone, so
 # what stands in one line knows nothing of its neighbours. A new module goes as far down as it can.
 LAYERS = [
-    "__main__",
+    "__main__ pytest_plugin",
     "cli",
     "commands report",
     "collection",
@@ -44,6 +44,7 @@ PLACES = {
     "yaml": None,
     "h5py": "formats/hdf5",
     "cupy": "backend.py",
+    "pytest": "pytest_plugin.py",
 }
 
 

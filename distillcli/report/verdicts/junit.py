@@ -23,15 +23,14 @@ def write_junit(
     suite = _suite(name, tests=len(comparison.rows), failures=len(comparison.failures))
     properties = SubElement(suite, "properties")
     for label, text in words.remarks(comparison):
-        SubElement(properties, "property", name=label or "rule", value=_text(text))
+        SubElement(properties, "property", name=label or "rule", value=text)
     for row in comparison.rows:
         case = _case(suite, row.name)
         if row.verdict == "fail":
             failure = SubElement(case, "failure", type="limit", message=_message(row))
-            failure.text = _text(_details(row))
-    SubElement(suite, "system-out").text = _text(
-        "\n".join([words.headline(comparison), *(text for _, text in words.closing(comparison))])
-    )
+            failure.text = _details(row)
+    lines = [words.headline(comparison), *(text for _, text in words.closing(comparison))]
+    SubElement(suite, "system-out").text = "\n".join(lines)
     _write(suite, stream)
 
 
@@ -40,7 +39,8 @@ def write_failure(error: DistillError, stream: TextIO) -> None:
     missing = isinstance(error, NoBaselineError)
     suite = _suite("distill check", tests=1, errors=int(not missing), skipped=int(missing))
     case = _case(suite, "baseline" if missing else "comparison")
-    message = _text(str(error))
+    # All mistakes of a config have a line each.
+    message = "\n".join(map(escape, str(error).split("\n")))
     if missing:
         SubElement(case, "skipped", message=message)
     else:
@@ -59,11 +59,11 @@ def _suite(
 
 
 def _case(suite: Element, name: str) -> Element:
-    return SubElement(suite, "testcase", classname="distill.check", name=_text(name), time="0")
+    return SubElement(suite, "testcase", classname="distill.check", name=escape(name), time="0")
 
 
 def _message(row: Row) -> str:
-    return _text(f"{row.name}: {words.sentence(row)}")
+    return escape(f"{row.name}: {words.sentence(row)}")
 
 
 def _details(row: Row) -> str:
@@ -78,7 +78,7 @@ def _details(row: Row) -> str:
     texts = [
         f"{name}: {'none' if number is None else repr(number)}" for name, number in lines.items()
     ]
-    return "\n".join([*texts, f"reason: {row.reason}"])
+    return "\n".join([*texts, f"reason: {escape(row.reason)}"])
 
 
 def _margin(row: Row) -> float | None:
@@ -86,11 +86,6 @@ def _margin(row: Row) -> float | None:
     if row.allowed is None or row.difference is None:
         return None
     return row.allowed - abs(row.difference)
-
-
-def _text(text: str) -> str:
-    """Text that XML can hold: line feeds stay, every other control character is escaped."""
-    return "\n".join(escape(line) for line in text.split("\n"))
 
 
 def _write(suite: Element, stream: TextIO) -> None:
