@@ -31,6 +31,10 @@ class Element:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """There is one of each name, in another process too."""
+        return _named, (self.name,)
+
 
 BFLOAT16 = Element("bfloat16", np.dtype(np.uint16), floating=True)
 _FLOATS = {f"f{n}": Element(f"float{8 * n}", np.dtype(f"f{n}"), True) for n in (2, 4, 8)}
@@ -40,6 +44,12 @@ _INTEGERS = {
     for n in (1, 2, 4, 8)
 }
 _BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16}
+
+
+def _named(name: str) -> Element:
+    return next(element for element in _BY_CODE.values() if element.name == name)
+
+
 _MAY_BE_BFLOAT16 = {"u2", "V2", "bf2"}
 
 READABLE = "float16, bfloat16, float32, float64, and integers for labels"

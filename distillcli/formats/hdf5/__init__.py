@@ -9,6 +9,6 @@ import os
 # No plug-in is loaded from the environment's folders unless the user has set this.
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")
 
-from distillcli.formats.hdf5.file import Hdf5File
+from distillcli.formats.hdf5.remote import Hdf5File
 
 __all__ = ["Hdf5File"]

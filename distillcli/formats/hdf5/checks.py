@@ -9,7 +9,6 @@ import numpy as np
 from distillcli.errors import FormatError
 from distillcli.formats.chunks import ChunkTable
 from distillcli.formats.elements import Element
-from distillcli.formats.files import InputFile
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
@@ -39,7 +38,7 @@ def require_values(dataset: Any, where: str) -> None:
         raise FormatError(where, "holds nothing (a null dataspace)")
 
 
-def check_storage(dataset: Any, plist: Any, element: Element, size: int, where: str) -> None:
+def check_storage(dataset: Any, plist: Any, element: Element, where: str) -> None:
     """Refuse values that lie elsewhere, are not there, or unpack without bound."""
     layout = plist.get_layout()
     if layout == h5py.h5d.VIRTUAL:
@@ -114,7 +113,7 @@ def chunk_table(
     chunk: tuple[int, ...],
     filters: tuple[str, ...],
     element: Element,
-    file: InputFile,
+    file_size: int,
     where: str,
 ) -> ChunkTable:
     """Where every chunk lies, checked against the file's size and the size of a chunk."""
@@ -127,7 +126,7 @@ def chunk_table(
         cell = tuple(at // n for at, n in zip(info.chunk_offset, chunk, strict=True))
         if any(index >= count for index, count in zip(cell, grid, strict=True)):
             return  # beyond the shape: the dataset was made smaller
-        if not 0 <= info.byte_offset <= file.size - info.size:
+        if not 0 <= info.byte_offset <= file_size - info.size:
             raise FormatError(where, f"is cut short: chunk {list(cell)} is not in the file")
         if info.size > full + full // 8 + 4096 or (not filters and info.size != full):
             problem = f"chunk {list(cell)} takes {info.size:,} bytes for {full:,}"

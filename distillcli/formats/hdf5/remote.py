@@ -1,0 +1,188 @@
+"""An open HDF5 file, asked of in the library's own process; plain values are read without it."""
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distillcli.formats.chunks import ChunkedArray
+from distillcli.formats.elements import Array, Element
+from distillcli.formats.files import InputFile
+from distillcli.formats.hdf5.described import Chunked, Contiguous, Described
+from distillcli.formats.hdf5.file import OpenFile
+from distillcli.formats.hdf5.process import Process, Service, allowance
+from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.storage import Attribute, Storage
+from distillcli.formats.strided import StridedArray, contiguous_strides
+
+UNPACK_PER_SECOND = 4 << 20  # bytes: what a slow machine unpacks, many times over
+
+
+def _service() -> Service:
+    """What the process does: methods of files, each known by its number."""
+    files: dict[int, OpenFile] = {}
+
+    def serve(method: str, arguments: tuple[Any, ...]) -> Any:
+        where, number, *rest = arguments
+        if method == "open":
+            files[number] = OpenFile(where, *rest)
+            return None
+        if method == "close":
+            return files.pop(number).close()
+        return getattr(files[number], method)(*rest)
+
+    return serve
+
+
+class _Processes:
+    """One process for all files that are open at a time; another one after a crash."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users: dict[Process, int] = {}
+
+    def take(self) -> Process:
+        with self._lock:
+            running = next((process for process in self._users if process.runs), None)
+            process = running or Process(_service)
+            self._users[process] = self._users.get(process, 0) + 1
+            return process
+
+    def give_back(self, process: Process) -> None:
+        with self._lock:
+            self._users[process] -= 1
+            if not self._users[process]:
+                del self._users[process]
+                process.close()
+
+
+_processes = _Processes()
+_numbers = itertools.count()
+
+
+class Hdf5File:
+    """An open HDF5 file."""
+
+    named = True
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        self._number = next(_numbers)
+        self._limits = allowance(file.size)
+        self._process: Process | None = _processes.take()
+        try:
+            self._ask("open", file.path, file.size, file.read(8, 0))
+        except BaseException:
+            self._leave()
+            raise
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        assert self._process is not None
+        where = self._file.where
+        return self._process.ask(where, self._limits, method, where, self._number, *arguments)
+
+    def close(self) -> None:
+        """Give the library's handle back; a second time does nothing."""
+        if self._process is not None:
+            with self._left():
+                if self._process.runs:
+                    self._ask("close")
+
+    @contextmanager
+    def _left(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _processes.give_back(process)
+
+    def names(self, declared: str | None) -> list[ArrayInfo]:
+        """The datasets that hard links lead to, each once."""
+        found: list[ArrayInfo] = self._ask("names", declared)
+        return found
+
+    def array(self, name: str | None, declared: str | None) -> StoredArray:
+        """One dataset, checked.
+
+        Raises:
+            MissingError: there is none of this name. FormatError: it cannot be read, or not safely.
+        """
+        name = (name or "").strip("/")
+        where = f"{self._file.where}::{name}"
+        found: Described = self._ask("array", name, declared)
+        shape, element, swapped = found.shape, found.element, found.swapped
+        match found:
+            case Contiguous():
+                strides = contiguous_strides(shape, element.itemsize)
+                return StridedArray(self._file, found.offset, shape, strides, element, swapped)
+            case Chunked():
+                return ChunkedArray(self._file, shape, found.table, element, swapped, where)
+        return _Unpacked(self, name, found, shape, element)
+
+    def read_into(
+        self, out: Array, described: Described, name: str, prefix: tuple[int, ...], *rows: int
+    ) -> None:
+        """Rows of a dataset that only the library unpacks; `rows` are start, stop and lead axes."""
+        assert self._process is not None
+        seconds, memory = self._limits
+        unpacked = out.nbytes + 4 * getattr(described, "chunk_bytes", 0)
+        limits = seconds + unpacked / UNPACK_PER_SECOND, memory + 2 * out.nbytes + unpacked
+        where = f"{self._file.where}::{name}"
+        self._process.ask_into(out, where, limits, "read", where, self._number, name, prefix, *rows)
+        if described.swapped:
+            out.byteswap(inplace=True)
+
+    def storage(self, name: str | None) -> Storage:
+        """How one dataset is stored, readable or not.
+
+        Raises:
+            MissingError: there is none of this name. FormatError: its header is damaged.
+        """
+        found: Storage = self._ask("storage", name or "")
+        return found
+
+    def attributes(self) -> Mapping[str, Attribute]:
+        """Those of the root group."""
+        found: dict[str, Attribute] = self._ask("attributes")
+        return found
+
+    def words(self) -> Mapping[str, str]:
+        """The texts of a fixed length that are attached to the root group."""
+        found: dict[str, str] = self._ask("words")
+        return found
+
+    def members(self, name: str) -> list[str] | None:
+        """The full names of what a group holds, in natural order; None for a dataset.
+
+        Raises:
+            MissingError: there is nothing of this name.
+        """
+        found: list[str] | None = self._ask("members", name.strip("/"))
+        return found
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A dataset, or one part of it along its first axis (`prefix`), that the library unpacks."""
+
+    file: Hdf5File
+    name: str
+    described: Described
+    shape: tuple[int, ...]
+    element: Element
+    prefix: tuple[int, ...] = ()
+
+    def layer(self, index: int) -> "_Unpacked":
+        """The part at one index of the first axis."""
+        prefix = (*self.prefix, index)
+        return _Unpacked(self.file, self.name, self.described, self.shape[1:], self.element, prefix)
+
+    def read(self, start: int, stop: int, out: Array, lead: int) -> None:
+        """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
+        self.file.read_into(out, self.described, self.name, self.prefix, start, stop, lead)
