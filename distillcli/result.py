@@ -15,6 +15,14 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def part_taken(facts: Mapping[str, Any]) -> str | None:
+    """`100:300`: the rows that a run took; None where it took all that there were."""
+    stored, taken = facts.get("rows_stored"), facts.get("row_range")
+    if not isinstance(taken, list) or len(taken) != 2 or taken == [0, stored]:
+        return None
+    return f"{taken[0]}:{taken[1]}"
+
+
 @dataclass(frozen=True)
 class BatchResult:
     """The figures of rows `start` to `stop` (exclusive)."""

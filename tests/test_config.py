@@ -23,7 +23,8 @@ from distillcli.config import (
     parse_set,
     parse_value,
 )
-from distillcli.config.build import complement, normalised
+from distillcli.config.build import normalised
+from distillcli.config.config import complement
 from distillcli.errors import ConfigErrors, MissingError, UsageError
 
 BASE = Path("/data/run")
@@ -75,8 +76,7 @@ def test_the_shortest_config_has_every_default() -> None:
         "on_bad_rows": "error",
         "response": {
             "soft_loss": {"name": "kl", "temperature": 4.0, "temperature_squared": True},
-            "soft_label_weight": 0.7,
-            "hard_label_weight": 0.3,
+            "alpha": 0.7,
         },
     }
 

@@ -67,9 +67,8 @@ def score(
     files = [Written("--per-row", per_row)] if per_row is not None else []
     out = Output(shared, shared.format, all_batches, files)
     with out.last_line():
-        strategy = _strategy(
-            config, config_from, {k: text for k, text in flags.items() if text is not None}, shared
-        )
+        given = {flag: text for flag, text in flags.items() if text is not None}
+        strategy = _strategy(config, config_from, given, out)
         read = {"the config": config, "the saved result": config_from}
         keep_apart(out.written, [(name, path) for name, path in read.items() if path is not None])
         selection, count = shared.selection(), _count(worst)
@@ -87,7 +86,7 @@ def score(
 
 
 def _strategy(
-    config: Path | None, config_from: Path | None, flags: dict[str, str], shared: Computing
+    config: Path | None, config_from: Path | None, flags: dict[str, str], out: Output
 ) -> "Config":
     """The one config that is given: a file, a saved result, or flags."""
     from distillcli.commands.strategy import from_file, from_flags, from_result
@@ -97,10 +96,12 @@ def _strategy(
         raise UsageError(given[0], "stands in for a config, and one is given", "drop one")
     if config_from is not None and flags:
         raise UsageError("--config-from", f"is given beside {next(iter(flags))}", "drop one")
+    shared = out.shared
     if config is not None:
         return from_file(config, shared.settings())
     if config_from is not None:
-        return from_result(config_from, shared.settings())
+        all_rows = shared.rows is None and shared.limit is None
+        return from_result(config_from, shared.settings(), note=out.note, all_rows=all_rows)
     return from_flags(flags, shared.flags(), weaker=shared.variables())
 
 

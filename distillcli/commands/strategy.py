@@ -1,12 +1,13 @@
 """Where a command's config comes from: a file, or flags that stand in for one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from distillcli.config import Catalogue, Config, Setting, from_data, load, parse_value
 from distillcli.errors import FormatError, UsageError
 from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from distillcli.metrics import METRICS
+from distillcli.result import part_taken
 from distillcli.saved import read_result
 
 CATALOGUE = Catalogue(LOGIT_LOSSES, FEATURE_LOSSES, tuple(METRICS))
@@ -28,11 +29,19 @@ def from_file(
     return load(path, catalogue=CATALOGUE, settings=settings, require_student=require_student)
 
 
-def from_result(path: Path, settings: Sequence[Setting] = ()) -> Config:
+def from_result(
+    path: Path, settings: Sequence[Setting] = (), *, note: Callable[[str], None], all_rows: bool
+) -> Config:
     """The config that a saved result was made with, with settings laid over it.
 
     Relative paths start where they did: from the folder of that config as it is found from the
     current folder, which is the one that the result was made in.
+
+    Args:
+        path: the JSON of `score`.
+        settings: laid over the config.
+        note: told when the result is of a part of the rows, and all are to be scored.
+        all_rows: whether all rows are to be scored.
 
     Raises:
         MissingError, FormatError: the file is not there, or no saved result.
@@ -40,6 +49,8 @@ def from_result(path: Path, settings: Sequence[Setting] = ()) -> Config:
     """
     where = f"--config-from {path}"
     facts = read_result(path, role="--config-from").facts
+    if all_rows and (rows := part_taken(facts)):
+        note(f"{path} is of rows {rows}, and all are scored; --rows {rows} scores the same")
     data, folder = facts.get("config"), facts.get("config_folder", ".")
     if not isinstance(data, dict) or not isinstance(folder, str) or "\0" in folder:
         raise FormatError(where, "does not say which config it was made with", "give the config")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from distillcli.config.choice import TEMPERATURE, feature_loss, given_or, soft_loss
@@ -17,6 +16,7 @@ from distillcli.config.config import (
     Projection,
     Response,
     XavierUniform,
+    complement,
 )
 from distillcli.config.models import (
     EnsembleSection,
@@ -116,11 +116,6 @@ def _check_rule(build: Builder, written: EnsembleSection) -> None:
     if written.fit_rows is not None and rule not in FITTED:
         problem = "is for weights that are found from labels: accuracy and fit"
         build.problems.add(("ensemble", "fit_rows"), problem, "leave it out")
-
-
-def complement(alpha: float) -> float:
-    """1 - alpha in decimal, so that 0.7 leaves 0.3 and not 0.30000000000000004."""
-    return float(1 - Decimal(repr(alpha)))
 
 
 def normalised(weights: Sequence[float]) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from distillcli.config.settings import Origins
@@ -212,17 +213,23 @@ class Config:
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def complement(alpha: float) -> float:
+    """1 - alpha in decimal, so that 0.7 leaves 0.3 and not 0.30000000000000004."""
+    return float(1 - Decimal(repr(alpha)))
+
+
 def _words(value: str | tuple[Any, ...]) -> str | list[Any]:
     return value if isinstance(value, str) else list(value)
 
 
 def _response(response: Response) -> dict[str, Any]:
-    loss = response.soft_loss
-    return {
-        "soft_loss": {"name": loss.name, **loss.parameters},
-        "soft_label_weight": response.soft_weight,
-        "hard_label_weight": response.hard_weight,
-    }
+    """The weights as alpha where they are one: another alpha can then be set over it."""
+    loss, soft, hard = response.soft_loss, response.soft_weight, response.hard_weight
+    if 0 <= soft <= 1 and hard == complement(soft):
+        weights = {"alpha": soft}
+    else:
+        weights = {"soft_label_weight": soft, "hard_label_weight": hard}
+    return {"soft_loss": {"name": loss.name, **loss.parameters}, **weights}
 
 
 def _progressive(progressive: Progressive, origins: Origins) -> dict[str, Any]:

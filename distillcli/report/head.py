@@ -5,7 +5,7 @@ from typing import Any
 
 from distillcli.report import text
 from distillcli.report.page import Page
-from distillcli.result import Result
+from distillcli.result import Result, part_taken
 
 
 def recipe(weights: Mapping[str, float], facts: Mapping[str, Any], page: Page) -> str:
@@ -50,10 +50,8 @@ def run(result: Result) -> str:
 
 def _range(facts: Mapping[str, Any]) -> list[str]:
     """`rows 100:300 of 899`, where not all of them are taken."""
-    stored, taken = facts.get("rows_stored"), facts.get("row_range")
-    if not isinstance(stored, int) or taken in (None, [0, stored]):
-        return []
-    return [text.tied(f"rows {taken[0]}:{taken[1]} of {stored:,}")]
+    part = part_taken(facts)
+    return [text.tied(f"rows {part} of {facts.get('rows_stored', 0):,}")] if part else []
 
 
 def _shape(shape: Sequence[int], page: Page) -> str:
