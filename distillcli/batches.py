@@ -34,16 +34,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Input:
-    """One array of the run and the part it plays, such as `teacher` or `student_hidden[1]`."""
+    """One array of the run and the part it plays, such as `teacher` or `student_hidden[1]`.
+
+    Args:
+        top_of: how many classes there are, of which the array holds the largest of each row.
+        is_part: whether it only completes another one, as the indices of such classes do.
+    """
 
     role: str
     reader: Reader
     kind: Kind = "logits"
     temperature: float = 1.0
+    top_of: int | None = None
+    is_part: bool = False
 
     @property
     def is_label(self) -> bool:
-        return not self.reader.row_shape
+        return not self.reader.row_shape and not self.is_part
 
     @property
     def is_hidden(self) -> bool:
@@ -51,7 +58,14 @@ class Input:
 
     @property
     def is_scores(self) -> bool:
-        return not self.is_hidden and not self.is_label
+        """Whether it holds the scores of all classes."""
+        whole = self.top_of is None and not self.is_part
+        return whole and not self.is_hidden and not self.is_label
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes it tells of, if it does."""
+        return self.width if self.is_scores else self.top_of
 
     @property
     def width(self) -> int:
@@ -175,6 +189,15 @@ class Tile:
             self.memo[key] = make()
         made: T = self.memo[key]
         return made
+
+    def stored(self, role: str) -> Raw:
+        """The rows as they are stored, on the host."""
+        return self._raw(role)
+
+    def exactly(self, role: str) -> Array:
+        """The rows as float64, on the device, whatever the type of the arithmetic."""
+        element = self.slab.inputs[role].reader.element
+        return self.backend.to_device(widen(self._raw(role), element, np.float64))
 
     def _raw(self, role: str) -> Raw:
         offset = self.slab.start

@@ -13,7 +13,13 @@ from distillcli.ensemble_result import Figures, Pair, Side
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
 from distillcli.kernels import Wanted, fill
-from distillcli.measures import Scoring, mean_weight, scoring, teacher_column
+from distillcli.measures import (
+    Scoring,
+    mean_weight,
+    or_without_classes,
+    scoring,
+    teacher_column,
+)
 from distillcli.numerics import Logits
 from distillcli.result import Number, finite
 from distillcli.totals import Finished
@@ -143,6 +149,8 @@ def blending(
         sides["student"] = partial(_scores, "student")
         wanted = replace(config, metrics=("kl_mean", "top1_agreement"))
         student = scoring(wanted, inputs, bad, weighting=weighting)
+    at = config.ensemble.temperature
+    bad = or_without_classes(bad, lambda tile: target(tile, at), roles[0])
     names_of = tuple(_names(inputs, weighting, sides, student))
 
     def columns(tile: Tile) -> Columns:

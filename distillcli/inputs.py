@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from distillcli.batches import Input
 from distillcli.config import Config, Layers, Source
 from distillcli.errors import ConfigError, DataError, DataErrors, DistillError, MismatchError
-from distillcli.formats import GROUPS, open_layers, open_rows
+from distillcli.formats import GROUPS, Reader, open_layers, open_rows
+from distillcli.formats.declared import Declaration
+from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
+from distillcli.topk import INDICES, LOG_Z, part_role
 
 GROUPED = "groups"  # the role of the source that tells the rows apart
 SAME_SPLIT = "both must come from the same split, in the same order"
@@ -109,7 +112,38 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
 
 def _scores(role: str, source: Source) -> Iterator[Input]:
     reader = open_rows(source, role=role, row_dims=1)
-    yield Input(role, reader, cast(Kind, source.kind), source.temperature)
+    known = reader.declared
+    if known is None:
+        yield Input(role, reader, cast(Kind, source.kind), source.temperature)
+        return
+    kind, temperature = cast(Kind, known.kind), known.temperature
+    yield Input(role, reader, kind, temperature, top_of=known.classes if known.top_k else None)
+    _check_declared(source, reader, known)
+    if known.top_k is not None:
+        yield from _parts_of_top_k(role, source, reader)
+
+
+def _check_declared(source: Source, reader: Reader, known: Declaration) -> None:
+    """Hold what the config says of a soft-target file against what the file says of itself."""
+    said = (source.kind, source.temperature)
+    if said not in (("logits", 1.0), (known.kind, known.temperature)):
+        problem = f"holds {known.kind} at temperature {known.temperature:g}"
+        hint = f"the config says {said[0]} at {said[1]:g}: leave kind and temperature out"
+        raise MismatchError(reader.where, problem, hint)
+
+
+def _parts_of_top_k(role: str, source: Source, reader: Reader) -> Iterator[Input]:
+    """The classes that the values belong to, and what all classes of a row sum to."""
+    if role != "teacher":
+        problem = "holds the largest classes of each row only, and a teacher alone may be that"
+        hint = "write the file without --top-k; several teachers are blended from whole rows"
+        raise MismatchError(reader.where, problem, hint)
+    for name, need in ((INDICES, TOP_INDICES), (LOG_Z, TOP_LOG_Z)):
+        parts = tuple(replace(part, dataset=name) for part in source.parts)
+        one = replace(source, parts=parts)
+        where = part_role(role, name)
+        rank = 1 if name == INDICES else 0
+        yield Input(where, open_rows(one, role=where, row_dims=rank, need=need), is_part=True)
 
 
 def _integers(role: str, source: Source) -> Iterator[Input]:
@@ -153,11 +187,11 @@ def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
                 f"{item.reader.rows:,} rows, {first.role} has {first.reader.rows:,}",
                 SAME_SPLIT,
             )
-    logits = [item for item in items if item.is_scores]
-    for item in logits[1:]:
-        if item.width != logits[0].width:
+    scores = [item for item in items if item.classes is not None]
+    for item in scores[1:]:
+        if item.classes != scores[0].classes:
             yield MismatchError(
                 item.reader.where,
-                f"{item.width:,} classes, {logits[0].role} has {logits[0].width:,}",
+                f"{item.classes:,} classes, {scores[0].role} has {scores[0].classes:,}",
                 "both must score the same classes",
             )

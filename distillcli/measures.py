@@ -3,17 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.batches import Tile
+from distillcli.batches import Input, Tile
 from distillcli.config import Config, LossChoice
-from distillcli.errors import MismatchError
+from distillcli.errors import ConfigError, MismatchError
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
 from distillcli.priming import primer
+from distillcli.topk import NEEDED, top_k
 from distillcli.totals import Finished
 from distillcli.weighting import Weighting, blended
 
@@ -23,6 +25,7 @@ NO_CLASS = "what this teacher and the others mask leaves their blend no class"
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
+Pair = Callable[[Tile, float], tuple[Logits, Logits]]  # that and the student, over the same classes
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def scoring(
             of the arithmetic.
     """
     target = _target(config, inputs, weighting)
-    terms = _logit_terms(config, target)
+    pair = _pair(config, inputs, target)
+    terms = _logit_terms(config, pair)
     columns = _teacher_columns(inputs, weighting)
     layers: tuple[Layer, ...] = ()
     if config.progressive is not None:
@@ -100,12 +104,13 @@ def scoring(
     _check_kinds(inputs, terms)
     temperature = _temperature(config)
     wanted = metrics.METRICS if config.metrics == "all" else config.metrics
-    there = _there(inputs, target)
-    names = tuple(name for name in metrics.available(there) if name in wanted)
+    there = _there(inputs, pair)
+    lacking = _lacking(inputs)
+    names = tuple(n for n in metrics.available(there) if n in wanted and n not in lacking)
     own = {term.name: term.rows for term in terms}
 
     def compute(tile: Tile) -> Columns:
-        measured = _metric_columns(tile, names, target, temperature)
+        measured = _metric_columns(tile, names, target, pair, temperature)
         for name, rows in (*columns.items(), *own.items()):
             measured[name] = tile.once(name, partial(rows, tile))
         return measured
@@ -120,14 +125,14 @@ def scoring(
     needed = {column for name in names for column in metrics.METRICS[name].columns}
     order = (*own, *columns, *(name for name in metrics.COLUMNS if name in needed))
     if config.ensemble is not None and target is not None:
-        bad = _or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
+        bad = or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
     return Scoring(
         Measure(order, compute, bad, prepare),
         tuple(terms),
         layers,
         temperature,
         names,
-        {name: _reason(name, there) for name in wanted if name not in names},
+        {n: lacking.get(n) or _reason(n, there) for n in wanted if n not in names},
         products=bool(projections),
         target=target,
     )
@@ -137,7 +142,7 @@ def _blend_at(target: Target, temperature: float, tile: Tile) -> Logits:
     return target(tile, temperature)
 
 
-def _or_without_classes(
+def or_without_classes(
     bad: Callable[[Tile], BadRows], blend: Callable[[Tile], Logits], role: str
 ) -> Callable[[Tile], BadRows]:
     """Adds the rows of which the teachers' masks together leave the blend nothing; told of `role`.
@@ -169,10 +174,64 @@ def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Targ
     if config.ensemble is not None:
         assert weighting is not None
         return partial(blended, config.ensemble, weighting, inputs.teachers)
-    return (lambda tile, _: tile.logits("teacher")) if "teacher" in inputs else None
+    if "teacher" not in inputs or inputs["teacher"].top_of is not None:
+        return None
+    return lambda tile, _: tile.logits("teacher")
 
 
-def _logit_terms(config: Config, target: Target | None) -> list[Term]:
+def _pair(config: Config, inputs: Inputs, target: Target | None) -> Pair | None:
+    """Teacher and student over the same classes; None where one of them is not there."""
+    if "student" not in inputs:
+        return None
+    if target is not None:
+        return lambda tile, temperature: (target(tile, temperature), tile.logits("student"))
+    if "teacher" not in inputs:
+        return None
+    _check_top_k(config, inputs["teacher"])
+    return _bucketed
+
+
+def _bucketed(tile: Tile, _: float) -> tuple[Logits, Logits]:
+    known = top_k(tile, "teacher")
+    teacher = tile.once("teacher bucketed", known.bucketed)
+    return teacher, tile.once(
+        "student bucketed", lambda: known.bucketed_alike(tile.logits("student"))
+    )
+
+
+def _check_top_k(config: Config, teacher: Input) -> None:
+    """Refuse what cannot be had from the largest classes of each row.
+
+    Raises:
+        ConfigError: another temperature, or a loss that needs every class.
+    """
+    if config.response is None:
+        return
+    loss, temperature = config.response.soft_loss, _temperature(config)
+    if not LOGIT_LOSSES[loss.name].allows_masked:
+        raise ConfigError(
+            config.where("response", "soft_loss", "name"),
+            f"{loss.name} needs every class, and {teacher.reader.where} holds the largest only",
+            "kl, reverse_kl and jsd can do with a tail bucket",
+        )
+    if temperature != teacher.temperature:
+        raise ConfigError(
+            config.where("response", "soft_loss", "temperature"),
+            f"is {temperature:g}, and {teacher.reader.where} was written at "
+            f"{teacher.temperature:g}: the mass of the classes it leaves out is known there alone",
+            f"set it to {teacher.temperature:g}, or write the file without --top-k",
+        )
+
+
+def _lacking(inputs: Inputs) -> dict[str, str]:
+    """The metrics that a teacher of whom not all classes are known does not have."""
+    if "teacher" not in inputs or inputs["teacher"].top_of is None:
+        return {}
+    reason = "needs every class of the teacher at T = 1, and only the largest are stored"
+    return dict.fromkeys(NEEDED, reason)
+
+
+def _logit_terms(config: Config, pair: Pair | None) -> list[Term]:
     """The soft and the hard term, as far as the strategy has them."""
     outer = 1.0
     if config.ensemble is not None:
@@ -186,22 +245,21 @@ def _logit_terms(config: Config, target: Target | None) -> list[Term]:
     else:
         return []
     terms = []
-    if soft > 0 and target is not None:
-        terms.append(_soft_term(choice, outer * soft, target))
+    if soft > 0 and pair is not None:
+        terms.append(_soft_term(choice, outer * soft, pair))
     if hard > 0:
         terms.append(_hard_term(outer * hard))
     return terms
 
 
-def _soft_term(choice: LossChoice, weight: float, target: Target) -> Term:
+def _soft_term(choice: LossChoice, weight: float, pair: Pair) -> Term:
     loss = LOGIT_LOSSES[choice.name]
     parameters = dict(choice.parameters)
     temperature = parameters.get("temperature", 1.0)
 
     def rows(tile: Tile) -> Array:
-        return loss.function(
-            teacher=target(tile, temperature), student=tile.logits("student"), **parameters
-        )
+        teacher, student = pair(tile, temperature)
+        return loss.function(teacher=teacher, student=student, **parameters)
 
     return Term("soft", weight, loss.name, f"soft = {_with_values(loss.formula, parameters)}", rows)
 
@@ -327,9 +385,9 @@ def _temperature(config: Config) -> float:
     return 1.0
 
 
-def _there(inputs: Inputs, target: Target | None) -> list[str]:
+def _there(inputs: Inputs, pair: Pair | None) -> list[str]:
     roles = [role for role in ("student", "labels") if role in inputs]
-    return roles if target is None else ["teacher", *roles]
+    return roles if pair is None else ["teacher", *roles]
 
 
 def _reason(name: str, there: Sequence[str]) -> str:
@@ -338,21 +396,32 @@ def _reason(name: str, there: Sequence[str]) -> str:
 
 
 def _metric_columns(
-    tile: Tile, names: Sequence[str], target: Target | None, temperature: float
+    tile: Tile,
+    names: Sequence[str],
+    target: Target | None,
+    pair: Pair | None,
+    temperature: float,
 ) -> dict[str, Array]:
     """The KL at its temperature, everything else at 1; a blend of teachers may differ between."""
     kl = [name for name in names if metrics.METRICS[name].columns == ("kl",)]
+    others = [name for name in names if name not in kl]
     found: dict[str, Array] = {}
-    for group, at in ((kl, temperature), ([name for name in names if name not in kl], 1.0)):
-        if group:
-            found |= metrics.rows(
-                group,
-                teacher=target(tile, at) if target is not None else None,
-                student=tile.logits("student") if "student" in tile else None,
-                labels=tile.labels() if "labels" in tile else None,
-                temperature=temperature,
-            )
+    if kl and pair is not None:
+        teacher, student = pair(tile, temperature)
+        found |= metrics.rows(kl, teacher=teacher, student=student, temperature=temperature)
+    if others:
+        found |= metrics.rows(
+            others,
+            teacher=target(tile, 1.0) if target is not None else _ranked(tile, pair),
+            student=tile.logits("student") if "student" in tile else None,
+            labels=tile.labels() if "labels" in tile else None,
+        )
     return found
+
+
+def _ranked(tile: Tile, pair: Pair | None) -> Any:
+    """What tells a teacher's top class, which no temperature changes, and nothing else."""
+    return top_k(tile, "teacher") if pair is not None else None
 
 
 def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
@@ -361,6 +430,7 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
     masked = LOGIT_LOSSES[soft].allows_masked
     hidden = [item.role for item in inputs if item.is_hidden]
     scores = [item.role for item in inputs if item.is_scores]
+    tops = [item.role for item in inputs if item.top_of is not None]
     no_mask = f"{NOT_FINITE}; -infinity, a masked class, is nothing that {soft} can use"
 
     def bad(tile: Tile) -> BadRows:
@@ -372,6 +442,8 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
             found[role, NOT_SCORES] = logits.bad
             if not masked:
                 found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
+        for role in tops:
+            found[role, NOT_SCORES] = top_k(tile, role).bad
         for role in hidden:
             found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
         return found

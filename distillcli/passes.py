@@ -108,7 +108,7 @@ def precision(config: Config, inputs: Inputs) -> str:
     """The type of the arithmetic: float64 if an input is and the config leaves it open."""
     if config.precision != "auto":
         return config.precision
-    wide = any(item.reader.element.name == "float64" for item in inputs)
+    wide = any(item.reader.element.name == "float64" for item in inputs if not item.is_part)
     return "float64" if wide else "float32"
 
 

@@ -31,6 +31,27 @@ def look_alikes(inputs: Inputs) -> Iterator[str]:
             )
 
 
+def targets(config: Config, inputs: Inputs) -> Iterator[str]:
+    """How a teacher is read that says itself what it holds."""
+    if "teacher" not in inputs or inputs["teacher"].reader.declared is None:
+        return
+    item, known = inputs["teacher"], inputs["teacher"].reader.declared
+    yield (
+        f"{item.reader.where}: read as {known.kind} formed at temperature {known.temperature:g}, "
+        "as the file says"
+    )
+    if known.top_k is not None:
+        yield (
+            f"{item.reader.where}: the {known.top_k:,} largest of {known.classes:,} classes are "
+            "known; the others are one class, a tail bucket, which never makes a divergence larger"
+        )
+    elif known.temperature != 1 and known.words.get("combine") != "logits":
+        yield (
+            f"{item.reader.where}: the blend was formed at temperature {known.temperature:g}; its "
+            "figures at other temperatures are those of the stored targets"
+        )
+
+
 def _like_probabilities(item: Input) -> bool:
     """Whether its first rows are like that; few enough to take no time and little memory."""
     rows = min(item.reader.rows, SAMPLE_ROWS, max(1, SAMPLE_VALUES // item.width))

@@ -203,6 +203,7 @@ def _facts(passes: Passes, scoring: Scoring, done: Finished) -> dict[str, Any]:
 
 
 def input_facts(item: Input) -> dict[str, Any]:
+    """An input as a result names it."""
     kind = {"kind": item.kind, "temperature": item.temperature} if item.is_scores else {}
     return {"role": item.role, **describe(item.reader), "path": item.reader.name, **kind}
 

@@ -25,6 +25,7 @@ LAYERS = [
     "passes",
     "projections remarks",
     "comparison fold inputs priming",
+    "topk",
     "batches kernels losses metrics targets teachers",
     "conditions noise numerics plan totals",
     "accumulators ensemble_result formats inspection outputs quantiles saved selection written",

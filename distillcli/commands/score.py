@@ -15,7 +15,7 @@ from distillcli.measures import (
     teacher_column,
 )
 from distillcli.passes import ALL, Passes, Watch, projections
-from distillcli.remarks import assumptions, look_alikes
+from distillcli.remarks import assumptions, look_alikes, targets
 from distillcli.result import Result, TeacherResult, finite
 from distillcli.selection import Selection
 from distillcli.tabulate import tabulate
@@ -89,7 +89,12 @@ def score(
                 "batch_size": batch_size(passes),
                 "batches_joined": neighbours_joined(batch_size(passes), passes.rows_taken),
                 "bytes_read": passes.rows_taken * inputs.row_bytes,
-                "notes": [*assumptions(config), *remarks_on(weighting), *warnings],
+                "notes": [
+                    *assumptions(config),
+                    *targets(config, inputs),
+                    *remarks_on(weighting),
+                    *warnings,
+                ],
                 "seconds": time.perf_counter() - started,
             },
         )

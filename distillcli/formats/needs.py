@@ -30,6 +30,8 @@ class Need:
 LOGITS = Need((2, 3), True, "[rows, width] or [rows, positions, width]")
 LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
 GROUPS = Need((1, 2), False, "integers [rows] or [rows, positions]", "groups")
+TOP_INDICES = Need((2,), False, "integers [rows, k]", "indices")
+TOP_LOG_Z = Need((1,), True, "one number a row")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
 
 
