@@ -16,7 +16,9 @@ SCHEMA = "distillcli.check/1"
 NEAR = 0.5  # from this share of its limit on, a number that passes is a near miss
 
 Better = Literal["lower", "higher"] | None
-Verdict = Literal["fail", "near", "pass", "better", "noise", "shown", "new", "worse", "same"]
+Verdict = Literal[
+    "fail", "near", "pass", "better", "insignificant", "reported", "new", "worse", "same"
+]
 
 _ORDER = ("fail", "near")
 
@@ -29,9 +31,9 @@ class Row:
         difference: now - baseline; None where one of them is no number.
         allowed: how far it may move; None where nothing is demanded of it.
         better: the direction in which it improves; None where it has none.
-        verdict: `fail`; `near`, `pass`: within the limit; `better`, `noise`, `shown`: beyond it and
-            no failure, because it improved, is not significant, has no direction; `new`: not in the
-            baseline. Without limits `better`, `worse`, `shown`, `same`.
+        verdict: `fail`; `near`, `pass`: within the limit; `better`, `insignificant`, `reported`:
+            beyond it, but an improvement, chance, or without a direction; `new`: not in the
+            baseline. Without limits `better`, `worse`, `reported`, `same`.
         reason: why, in a few words.
     """
 
@@ -97,7 +99,7 @@ class Comparison:
             "now": self.now,
             **({"check": as_data(self.check)} if self.check else {}),
             "numbers": [asdict(row) for row in self.rows],
-            **({"loss_over_rows": asdict(self.noise)} if self.noise else {}),
+            **({"loss_over_rows": self.noise.as_dict()} if self.noise else {}),
             "lifted": [_difference(one) for one in self.lifted],
             "changes": [_difference(one) for one in self.changes],
         }
@@ -217,7 +219,7 @@ class _Judge:
         if not before:
             return pair.row(None, "new", "not in the baseline")
         if not after:
-            verdict: Verdict = "shown" if self.metrics_may_go else "fail"
+            verdict: Verdict = "reported" if self.metrics_may_go else "fail"
             return pair.row(None, verdict, "missing now")
         if pair.baseline is None and pair.now is None and pair.undefined:
             return pair.row(None, "pass", "undefined on both sides")
@@ -233,9 +235,9 @@ class _Judge:
             return pair.row(allowed, "near" if near else "pass", _margin(row) if near else "")
         reason = f"{_way(pair)}, {_margin(row)}"
         if self.check.mode == "regression" and not pair.worse:
-            return pair.row(allowed, "better" if pair.better else "shown", reason)
+            return pair.row(allowed, "better" if pair.better else "reported", reason)
         if pair.name == "loss" and self.check.significant and not self._significant():
-            return pair.row(allowed, "noise", f"{reason}, not significant")
+            return pair.row(allowed, "insignificant", f"{reason}, not significant")
         return pair.row(allowed, "fail", reason)
 
     def _significant(self) -> bool:
@@ -244,13 +246,13 @@ class _Judge:
 
 def _shown(pair: _Pair, before: bool, after: bool) -> Row:
     if not (before and after):
-        return pair.row(None, "new" if after else "shown", f"only in {'B' if after else 'A'}")
+        return pair.row(None, "new" if after else "reported", f"only in {'B' if after else 'A'}")
     if pair.baseline == pair.now:
         return pair.row(None, "same")
     if pair.baseline is None or pair.now is None:
-        return pair.row(None, "shown", f"not finite in {'A' if pair.baseline is None else 'B'}")
+        return pair.row(None, "reported", f"not finite in {'A' if pair.baseline is None else 'B'}")
     if pair.better is None:
-        return pair.row(None, "shown", _way(pair))
+        return pair.row(None, "reported", _way(pair))
     return pair.row(None, "worse" if pair.worse else "better")
 
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Noise:
         """Whether zero, no difference, is outside the interval."""
         return self.low > 0.0 or self.high < 0.0
 
+    def as_dict(self) -> dict[str, Any]:
+        """The interval as JSON-ready data."""
+        return {**asdict(self), "significant": self.significant}
+
 
 @dataclass(frozen=True)
 class RowFile:
@@ -61,6 +65,9 @@ class RowFile:
     def of(cls, fact: Any, folder: Path, where: str) -> "RowFile | None":
         """The file that a saved result in `folder` refers to, if it does.
 
+        Where there is no such path it is looked for beside the result: `score` writes the path as
+        it was given, from the folder that it ran in.
+
         Raises:
             FormatError: the reference is damaged.
         """
@@ -68,7 +75,8 @@ class RowFile:
             return None
         match fact:
             case {"path": str(path), "rows": int(rows), "crc32": str(crc32)} if rows > 0:
-                return cls(folder / path, rows, crc32)
+                found, beside = folder / path, folder / Path(path).name
+                return cls(beside if beside.exists() and not found.exists() else found, rows, crc32)
         raise FormatError(where, "is not a saved result: per_row is not {path, crc32, rows}")
 
     def losses(self) -> Iterator[Floats]:

@@ -249,6 +249,10 @@ def test_two_saved_results_are_compared_without_scoring(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (
+            ("--baseline", "b.json", "--current", "c.json", "--export", "json=b.json"),
+            "--export json b.json: is an input, baseline; write somewhere else",
+        ),
         ((), "--baseline: is missing; give a saved result of score"),
         (("--baseline", "b.json"), "distill check: nothing to check; give a config"),
         (("--baseline", "b.json", "--current", "c.json", "--rows", ":3"), "--rows: has no meaning"),
@@ -320,10 +324,10 @@ def test_limits(before: float | None, now: float | None, check: Check, verdict: 
         ("student_nll", 0.4, "better"),
         ("teacher_ece", 0.6, "fail"),
         ("top1_agreement", 0.4, "fail"),
-        ("student_entropy", 0.4, "shown"),
-        ("student_entropy", 0.6, "shown"),
-        ("kl_stderr", 0.6, "shown"),
-        ("of a later version", 0.6, "shown"),
+        ("student_entropy", 0.4, "reported"),
+        ("student_entropy", 0.6, "reported"),
+        ("kl_stderr", 0.6, "reported"),
+        ("of a later version", 0.6, "reported"),
     ],
 )
 def test_each_number_knows_which_way_is_worse(name: str, now: float, verdict: str) -> None:
@@ -392,7 +396,7 @@ SIGNIFICANT = ("--set", "check.significant=true")
 
 @pytest.mark.parametrize(
     ("shift", "spread", "verdict", "significant"),
-    [(0.0, 0.0, "pass", False), (0.0, 0.02, "noise", False), (0.5, 0.02, "fail", True)],
+    [(0.0, 0.0, "pass", False), (0.0, 0.02, "insignificant", False), (0.5, 0.02, "fail", True)],
 )
 def test_a_loss_fails_only_where_it_moved_beyond_noise(
     shift: float, spread: float, verdict: str, significant: bool, tmp_path: Path
@@ -420,6 +424,9 @@ def test_rows_saved_by_score_can_be_referenced(tmp_path: Path) -> None:
     base.write_text(json.dumps(scored))
     done = distill("check", config, "--baseline", base)
     assert done.code == 0
+    scored["facts"]["per_row"]["path"] = "run/from/above/rows.npy"
+    base.write_text(json.dumps(scored))
+    assert distill("check", config, "--baseline", base).out.partition("time")[0] in done.out
     assert "loss over 60 rows: mean difference +0, 95 % interval +0 to +0" in done.out
 
 

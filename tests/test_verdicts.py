@@ -361,6 +361,31 @@ def test_a_check_that_cannot_be_made_is_told_to_machines(
     assert len(done.errors) == 1
 
 
+@pytest.mark.parametrize(
+    ("victim", "harm"),
+    [
+        ("base.json", "nothing"),
+        ("labels.npy", "nothing"),
+        ("labels.npy", "student.npy"),
+        ("labels.npy", "base.json"),
+        ("labels.npy", "config.yaml"),
+        ("config.yaml", "nothing"),
+    ],
+)
+@pytest.mark.parametrize("format", ["junit", "json"])
+def test_no_report_takes_the_place_of_an_input(
+    victim: str, harm: str, format: str, tmp_path: Path
+) -> None:
+    """Also not the report of a run that failed before it knew its inputs."""
+    config = dump(tmp_path)
+    base = baseline(tmp_path, config)
+    (tmp_path / harm).unlink(missing_ok=True)
+    before = (tmp_path / victim).read_bytes()
+    done = distill("check", config, "--baseline", base, "--export", f"{format}={tmp_path / victim}")
+    assert done.code == 2
+    assert (tmp_path / victim).read_bytes() == before
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_diff_in_every_format(format: str, tmp_path: Path) -> None:
     config = dump(tmp_path)

@@ -52,6 +52,8 @@ def check(
 ) -> None:
     """Score again, compare with a saved result; exit 1 if a number is outside its limit."""
     out = Verdicts(shared)
+    inputs = {"config": config, "baseline": baseline, "current": current}
+    out.keep_apart((role, path) for role, path in inputs.items() if path is not None)
     with out.told():
         from distillcli.commands.check import check as run
         from distillcli.commands.check import check_allowed, update

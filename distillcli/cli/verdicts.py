@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import typer
 from distillcli.cli.options import Computing, Shared
 from distillcli.errors import DistillError, UsageError
 from distillcli.outputs import replacing
-from distillcli.written import Written, check_writable
+from distillcli.written import Written, check_writable, keep_apart
 
 if TYPE_CHECKING:
     from distillcli.comparison import Comparison
@@ -74,6 +74,14 @@ class Verdicts:
         shared = self.shared
         return [_export(text) for text in shared.exports()] if isinstance(shared, Checking) else []
 
+    def keep_apart(self, inputs: Iterable[tuple[str, Path]]) -> None:
+        """Refuse to write what is read; `inputs` are roles and paths.
+
+        Raises:
+            UsageError: a file to be written is an input.
+        """
+        keep_apart([file for _, file in self.files()], inputs)
+
     @contextmanager
     def told(self) -> Iterator[None]:
         """Write why there is no comparison to where machines read, and go on with the error."""
@@ -110,6 +118,8 @@ class Verdicts:
 
         render_failure(error, format=self.shared.format, stream=sys.stdout)
         for format, file in self.files():
+            if isinstance(error, UsageError) or not _takes_failure(file.path):
+                continue
             with _text_file(file) as stream:
                 render_failure(error, format=format, stream=stream)
         self._summarise(error)
@@ -146,6 +156,21 @@ def _export(text: str) -> tuple[str, Written]:
         problem = f"no format {name!r}" if sign else "has no ="
         raise UsageError(f"--export {text}", problem, f"write FORMAT=PATH, FORMAT one of {known}")
     return EXPORTS[name], Written(f"--export {name}", Path(path))
+
+
+def _takes_failure(path: Path) -> bool:
+    """Whether there is no file yet, or an earlier report.
+
+    A run that fails early has not seen its inputs, so it cannot know that this is none of them.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(5)
+        return start in (b"", b"<?xml") or start.startswith(b"{")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 @contextmanager

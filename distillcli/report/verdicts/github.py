@@ -14,7 +14,7 @@ MOST = 10  # as many annotations of a kind are kept for a step
 SUMMARY_BYTES = (1 << 20) - 1  # a step's summary that is larger is thrown away as a whole
 
 _CUT = "\n... cut here: the summary of a step must stay below 1 MiB\n"
-_LEVELS = {"fail": "error", "near": "warning", "better": "notice", "noise": "notice"}
+_LEVELS = {"fail": "error", "near": "warning", "better": "notice", "insignificant": "notice"}
 
 
 def write_github(

@@ -8,11 +8,6 @@ MODES = {
     "drift": "drift: any move beyond its limit fails",
     "regression": "regression: a move for the worse beyond its limit fails",
 }
-VERDICTS = {
-    "fail": "FAIL",
-    "noise": "not significant",
-    "shown": "reported",
-}
 
 
 def headline(comparison: Comparison) -> str:
@@ -94,8 +89,8 @@ def _labelled(label: str, texts: list[str]) -> list[tuple[str, str]]:
 
 
 def verdict(row: Row) -> str:
-    """The verdict as a word."""
-    return VERDICTS.get(row.verdict, row.verdict)
+    """The verdict as a word; a failure is loud."""
+    return "FAIL" if row.verdict == "fail" else row.verdict
 
 
 def value(number: Number, digits: int | None) -> str:
