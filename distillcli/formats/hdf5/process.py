@@ -85,9 +85,7 @@ class Process:
         """End the process; a second time does nothing."""
         with self._lock:
             self._socket.close()
-            if self._pid is not None:
-                os.waitpid(self._pid, 0)
-                self._pid = None
+            self._waited()
 
     def _asked(self, where: str, question: Any, out: Array | None) -> Any:
         if self._pid is None:
@@ -109,9 +107,7 @@ class Process:
 
     def _death(self) -> str:
         """What has become of the process."""
-        assert self._pid is not None
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        self._pid = None
+        code = self._waited()
         if code == -signal.SIGPROF:
             return "keeps the HDF5 library busy without end"
         how = signal.Signals(-code).name if code < 0 else f"exit {code}"
@@ -120,8 +116,15 @@ class Process:
     def _kill(self) -> None:
         if self._pid is not None:
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = None
+            self._waited()
+
+    def _waited(self) -> int:
+        """The exit code of the process, which is then no longer there; 0 where none is known."""
+        pid, self._pid = self._pid, None
+        try:
+            return 0 if pid is None else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except ChildProcessError:  # whoever embeds us waits for all children
+            return 0
 
 
 def _forked(work: Callable[[], None]) -> int:

@@ -1,9 +1,10 @@
 """An open HDF5 file, asked of in the library's own process; plain values are read without it."""
 
+import atexit
 import itertools
+import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,29 +37,34 @@ def _service() -> Service:
     return serve
 
 
-class _Processes:
-    """One process for all files that are open at a time; another one after a crash."""
+class _Current:
+    """The process for all files that are open at a time; another one after a crash.
+
+    It stays for the next file, and ends with this one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users: dict[Process, int] = {}
+        self._process: Process | None = None
 
     def take(self) -> Process:
         with self._lock:
-            running = next((process for process in self._users if process.runs), None)
-            process = running or Process(_service)
-            self._users[process] = self._users.get(process, 0) + 1
-            return process
+            if self._process is None or not self._process.runs:
+                self._process = Process(_service)
+            return self._process
 
-    def give_back(self, process: Process) -> None:
-        with self._lock:
-            self._users[process] -= 1
-            if not self._users[process]:
-                del self._users[process]
-                process.close()
+    def forget(self) -> None:
+        """A fork of this process has none of its own yet."""
+        self.__init__()  # type: ignore[misc]
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
 
 
-_processes = _Processes()
+_current = _Current()
+os.register_at_fork(after_in_child=_current.forget)
+atexit.register(_current.close)
 _numbers = itertools.count()
 
 
@@ -71,12 +77,8 @@ class Hdf5File:
         self._file = file
         self._number = next(_numbers)
         self._limits = allowance(file.size)
-        self._process: Process | None = _processes.take()
-        try:
-            self._ask("open", file.path, file.size, file.read(8, 0))
-        except BaseException:
-            self._leave()
-            raise
+        self._process: Process | None = _current.take()
+        self._ask("open", file.path, file.size, file.read(8, 0))
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         assert self._process is not None
@@ -85,22 +87,10 @@ class Hdf5File:
 
     def close(self) -> None:
         """Give the library's handle back; a second time does nothing."""
-        if self._process is not None:
-            with self._left():
-                if self._process.runs:
-                    self._ask("close")
-
-    @contextmanager
-    def _left(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            _processes.give_back(process)
+        if process is not None and process.runs:
+            where = self._file.where
+            process.ask(where, self._limits, "close", where, self._number)
 
     def names(self, declared: str | None) -> list[ArrayInfo]:
         """The datasets that hard links lead to, each once."""
