@@ -131,6 +131,21 @@ def test_a_range_is_a_slice(folder: Path, config: dict[str, object], first: int,
     assert result.facts["rows_stored"] == ROWS
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 7, 63, 64, 101, 1000])
+def test_a_range_is_a_slice_for_every_width(tmp_path: Path, classes: int, dtype: str) -> None:
+    """Whatever way a kernel takes for rows of this width, the ends of a range change nothing."""
+    rng = np.random.default_rng(classes)
+    shape = (300, classes)
+    saved(tmp_path, dtype, **{name: rng.normal(0, 3, shape) for name in ("teacher", "student")})
+    saved(tmp_path, labels=rng.integers(0, classes, shape[0]))
+    _, whole = run(tmp_path, RESPONSE, None)
+    for first, stop in ((1, 300), (17, 18), (130, 291)):
+        np.testing.assert_array_equal(
+            run(tmp_path, RESPONSE, f"{first}:{stop}")[1], whole[first:stop]
+        )
+
+
 @pytest.mark.parametrize("config", [ENSEMBLE, FITTED], ids=["accuracy", "least squares"])
 def test_first_passes_take_the_same_rows(folder: Path, config: dict[str, object]) -> None:
     """Weights and matrices are found in the rows taken: files of these rows alone give the same."""
