@@ -1,9 +1,9 @@
 """A result as JSON: the documented keys, every number in full, ASCII only."""
 
-import json
 from typing import TextIO
 
 from distillcli.result import Result
+from distillcli.saved import result_json
 
 
 def write_json(
@@ -14,4 +14,4 @@ def write_json(
     Numbers are written so that reading them gives the same double. A number that is not finite
     would be a mistake of ours and raises ValueError: results hold None instead.
     """
-    stream.write(json.dumps(result.as_dict(), allow_nan=False, indent=2) + "\n")
+    stream.write(result_json(result))
