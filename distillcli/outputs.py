@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +20,8 @@ _HINTS = {
     errno.ENOTDIR: "a part of the path is a file",
     errno.EISDIR: "it is a folder; give the path of a file",
 }
+
+_temporary: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -40,11 +41,10 @@ def replacing(path: Path, *, role: str) -> Iterator[BinaryIO]:
     with told(path, role):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent
-        )
+        name = str(path.parent / f".{path.name[:50]}.{os.urandom(8).hex()}.tmp")
+        _temporary.add(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(name, "xb", opener=_private) as file:
                 yield file
                 file.flush()
                 os.fchmod(file.fileno(), mode_of(path))
@@ -54,7 +54,20 @@ def replacing(path: Path, *, role: str) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+        finally:
+            _temporary.discard(name)
         sync_folder(path.parent)
+
+
+def remove_temporary() -> None:
+    """Remove what is being written, for a process that ends in the middle of it."""
+    for name in list(_temporary):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 @contextlib.contextmanager

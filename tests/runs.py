@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from typer.testing import CliRunner
 
-from distillcli.cli import app
+from distillcli.cli.program import app
 from distillcli.commands.score import score
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from distillcli.cli import app
+from distillcli.cli.program import app
 from distillcli.commands.init import init
 from distillcli.commands.score import score
 from distillcli.commands.strategy import from_file

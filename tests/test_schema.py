@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from distillcli.cli import app
+from distillcli.cli.program import app
 from distillcli.commands.schema import schema
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data

@@ -3,34 +3,31 @@
 import contextlib
 import errno
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
 
 import typer
 
+from distillcli.cli import signals
+from distillcli.cli.signals import Terminated
 from distillcli.errors import DistillError
 
 BUG = 4
 INTERRUPTED = 130
 TERMINATED = 143
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
+WAY_OUT = "try --threads 1, or fewer inputs at once; distill validate tells what a run needs"
 
 
 def guarded(work: Callable[[], None], *, debug: bool) -> None:
     """Run a command; whatever it raises ends in `typer.Exit` with the right code."""
-    signal.signal(signal.SIGTERM, _terminate)
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
-        work()
-        sys.stdout.flush()
+        with signals.raised():
+            work()
+            sys.stdout.flush()
     except typer.Exit:
         raise
     except BrokenPipeError:
@@ -62,15 +59,13 @@ def outcome(error: BaseException, *, debug: bool = False) -> tuple[DistillError,
         case Terminated():
             return DistillError("", "terminated", notes), TERMINATED
         case MemoryError():
-            return DistillError("", "not enough memory for the arrays of this run", notes), 2
+            return DistillError("", "not enough memory for the arrays of this run", WAY_OUT), 2
+        case RuntimeError() if "can't start new thread" in str(error):
+            return DistillError("", "the system lets no thread start", WAY_OUT), 2
         case OSError():
             return _refused(error), 2
     again = None if debug else "run again with --debug and report what it shows"
     return DistillError("a bug in distill", f"{type(error).__name__}: {error}", again), BUG
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def _refused(error: OSError) -> DistillError:

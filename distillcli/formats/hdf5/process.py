@@ -36,6 +36,13 @@ _ANSWER, _ERROR, _VALUES = b"a", b"e", b"v"
 Service = Callable[[str, tuple[Any, ...]], Any]
 
 
+class _There(RuntimeError):
+    """A bug that showed in the process: what it is, and where."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def allowance(size: int) -> tuple[float, int]:
     """Seconds and bytes that a question about a file of this size may take."""
     return min(MOST_SECONDS, SECONDS + size / BYTES_PER_SECOND), MEMORY + size // 4
@@ -101,6 +108,8 @@ class Process:
         except BaseException:  # an interrupt in the middle: no later answer could be trusted
             self._kill()
             raise
+        if isinstance(answer, _There):
+            raise answer from RuntimeError(answer.args[1])
         if kind == _ERROR:
             raise answer
         return answer
@@ -186,9 +195,9 @@ def _answered(
     except MemoryError:
         problem = "takes more memory to look at than a file of its size should"
         return _ERROR, pickle.dumps(FormatError(str(arguments[0]), problem, HARMFUL))
-    except Exception as error:  # a mistake of ours: told in the parent, with its place
-        error.add_note(traceback.format_exc())
-        return _ERROR, pickle.dumps(error)
+    except Exception as error:  # a mistake of ours, which the parent tells as such
+        told = f"{type(error).__name__}: {error}"
+        return _ERROR, pickle.dumps(_There(told, traceback.format_exc()))
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
