@@ -7,10 +7,20 @@ before anything else.
 
 def main() -> None:
     """The entry point of `distill`."""
-    from distillcli.cli import signals
+    # `signal` itself takes 10 ms to load, in which an interrupt would be a stack trace.
+    import _signal  # type: ignore[import-not-found]
+    import os
 
-    signals.catch()
+    def end(number: int, frame: object) -> None:
+        word, code = (b"interrupted", 130) if number == _signal.SIGINT else (b"terminated", 143)
+        os.write(2, b"distill: error: " + word + b"\n")
+        os._exit(code)
 
-    from distillcli.cli import program
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        if _signal.getsignal(number) is not _signal.SIG_IGN:
+            _signal.signal(number, end)
 
-    program.run()
+    from distillcli.cli import program, signals
+
+    with signals.caught():
+        program.run()

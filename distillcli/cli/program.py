@@ -12,7 +12,6 @@ from distillcli.cli import (
     inspect,
     schema,
     score,
-    signals,
     validate,
     verify,
 )
@@ -37,7 +36,6 @@ __all__ = [
 
 def run() -> None:
     """Do what the command line says."""
-    signals.watch()
     mend_words(os.environ)
     one_blas_thread()
     app(prog_name="distill")

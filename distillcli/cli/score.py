@@ -85,6 +85,9 @@ def score(
         out.show(result, lines)
 
 
+USE_SET = "with a config, write --set KEY=VALUE, such as --set response.soft_loss.temperature=2"
+
+
 def _strategy(
     config: Path | None, config_from: Path | None, flags: dict[str, str], out: Output
 ) -> "Config":
@@ -93,7 +96,7 @@ def _strategy(
 
     given = [*([] if config_from is None else ["--config-from"]), *flags]
     if given and config is not None:
-        raise UsageError(given[0], "stands in for a config, and one is given", "drop one")
+        raise UsageError(given[0], "stands in for a config, and one is given", USE_SET)
     if config_from is not None and flags:
         raise UsageError("--config-from", f"is given beside {next(iter(flags))}", "drop one")
     shared = out.shared

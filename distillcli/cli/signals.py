@@ -28,15 +28,26 @@ class _State:
     seen = False  # the first one counts
 
 
-def catch() -> None:
-    """Take over both signals, except where whoever started us has them ignored."""
-    for number in _ENDS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _arrived)
+@contextmanager
+def caught() -> Iterator[None]:
+    """Take care of both signals, except where whoever started us has them ignored.
+
+    Behind the block, where the interpreter ends, they change nothing any more.
+    """
+    numbers = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in numbers:
+        signal.signal(number, _arrived)
     sys.unraisablehook = _unraisable
+    _watch()
+    try:
+        yield
+    finally:
+        if not _State.seen:
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
 
 
-def watch() -> None:
+def _watch() -> None:
     """Start the thread that ends the process when the main thread does not."""
     import threading
 
