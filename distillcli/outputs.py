@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,8 @@ _HINTS = {
 }
 
 _temporary: set[str] = set()
+# What else to tidy up when the process ends in the middle of it, each with its last words.
+leaving: set[Callable[[], str]] = set()
 
 
 @contextlib.contextmanager
@@ -59,11 +61,15 @@ def replacing(path: Path, *, role: str) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
 
 
-def remove_temporary() -> None:
-    """Remove what is being written, for a process that ends in the middle of it."""
+def remove_temporary() -> str:
+    """Remove what is being written, for a process that ends in the middle of it.
+
+    Returns: what its user should know of what stays, or nothing.
+    """
     for name in list(_temporary):
         with contextlib.suppress(OSError):
             os.unlink(name)
+    return "; ".join(words for tidy in list(leaving) if (words := tidy()))
 
 
 def _private(name: str, flags: int) -> int:

@@ -59,7 +59,8 @@ def outcome(error: BaseException, *, debug: bool = False) -> tuple[DistillError,
         case Terminated():
             return DistillError("", "terminated", notes), TERMINATED
         case MemoryError():
-            return DistillError("", "not enough memory for the arrays of this run", WAY_OUT), 2
+            hint = f"{WAY_OUT}; {notes}" if notes else WAY_OUT
+            return DistillError("", "not enough memory for the arrays of this run", hint), 2
         case RuntimeError() if "can't start new thread" in str(error):
             return DistillError("", "the system lets no thread start", WAY_OUT), 2
         case OSError():

@@ -87,8 +87,8 @@ def _end(number: signal.Signals) -> NoReturn:
     """Leave nothing behind, say it, and be gone."""
     code, word = _ENDS[number]
     outputs = sys.modules.get("distillcli.outputs")
-    if outputs is not None:
-        outputs.remove_temporary()
+    last = outputs.remove_temporary() if outputs is not None else ""
+    word = f"{word}; {last}" if last else word
     with suppress(OSError):
         screen = "\r\x1b[K\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides the cursor
         os.write(2, f"{screen}distill: error: {word}\n".encode())

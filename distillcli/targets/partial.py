@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from distillcli.errors import DataError, DistillError
-from distillcli.outputs import sync_folder, told
+from distillcli.outputs import leaving, sync_folder, told
 from distillcli.targets.pieces import Piece, pack, unpack
 
 Job = Mapping[str, Any]
@@ -67,6 +67,15 @@ class Partial:
             if made:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
+        leaving.add(self._leave)
+
+    def _leave(self) -> str:
+        """What to say to somebody who ends the run; nothing stays where there is nothing to use."""
+        if self._pieces:
+            count = f"{self._pieces} finished {'piece' if self._pieces == 1 else 'pieces'}"
+            return f"{self.folder} keeps {count}: run again with --resume to go on"
+        self.remove()
+        return ""
 
     def _take_over(self, resume: bool, discard: bool) -> None:
         known = self._known_job()
@@ -200,10 +209,10 @@ class Partial:
         if worth and error is not None:
             with contextlib.suppress(OSError):
                 self._clear()
-            count = f"{self._pieces} finished {'piece' if self._pieces == 1 else 'pieces'}"
-            error.add_note(f"{self.folder} keeps {count}: run again with --resume to go on")
+            error.add_note(self._leave())
         else:
             self.remove()
+        leaving.discard(self._leave)
         os.close(self._lock)
 
 
