@@ -224,20 +224,24 @@ def _attributes(files: Sequence[FileFound], arrays: Arrays) -> Iterator[str]:
 def _pairs(attributes: Mapping[str, Any]) -> str:
     shown = list(attributes.items())[:_SHOWN]
     more = f", and {len(attributes) - _SHOWN} more" if len(attributes) > _SHOWN else ""
-    return ", ".join(f"{key} {value}" for key, value in shown) + more
+    return ", ".join(text.escape(f"{key} {value}") for key, value in shown) + more
 
 
 def _sample(found: Sequence[ArrayFound]) -> str:
-    """How much was looked at, and whether all of it is finite."""
+    """How much was looked at, whether all of it is finite, and what was left out."""
     samples = [array.sample for array in found if array.sample is not None]
-    if not samples:
-        return "nothing was looked at" if found else ""
-    whole = all(each.rows == each.of for each in samples)
-    extent = "every row" if whole else "the first, middle and last rows of what is large"
+    left = sum(array.sample is None and array.refusal is None for array in found)
     finite = not any(each.nan or each.inf or each.neg_inf for each in samples)
-    left = [array for array in found if array.sample is None and array.refusal is None]
-    unseen = f"; {text.count(len(left), 'array')} not looked into" if left else ""
-    return f"{extent}{', no NaN and no infinity' if finite else ''}{unseen}"
+    whole = all(each.rows == each.of for each in samples)
+    extent = "every row" if whole else "some rows from the beginning, middle and end"
+    return "; ".join(
+        part
+        for part in (
+            f"{extent}{', no NaN and no infinity' if finite else ''}" if samples else "",
+            f"{text.count(left, 'array')} not looked into: a row takes too much" if left else "",
+        )
+        if part
+    )
 
 
 def _shards(found: Inspection, page: Page) -> list[tuple[str | Text, str]]:
