@@ -1,10 +1,15 @@
 """How much memory a run needs: an estimate from above, part by part, from its shapes alone."""
 
+import os
+import resource
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from distillcli.batches import BUFFERS, Grid
+from distillcli.errors import DataError
 from distillcli.measures import Scoring
 from distillcli.passes import Passes
 from distillcli.plan import Part
@@ -38,6 +43,35 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
     return tuple(parts)
 
 
+def require_room(passes: Passes) -> None:
+    """Refuse rows so wide that what is read and computed at once cannot fit into the memory.
+
+    Raises:
+        DataError: it names the input with the widest rows.
+    """
+    grid = passes.grid(list(passes.inputs.items), products=passes.config.progressive is not None)
+    need = _slabs(passes, grid).bytes + _tiles(passes, grid).bytes
+    there = memory_there()
+    if need > there:
+        widest = max(passes.inputs, key=lambda item: item.width)
+        raise DataError(
+            widest.reader.where,
+            f"rows of {widest.width:,} numbers take about {need / 1e9:,.1f} GB of memory to "
+            f"compute with, and there are {there / 1e9:,.1f} GB",
+            "try --threads 1, or a machine with more memory",
+        )
+
+
+def memory_there() -> int:
+    """Bytes that this process may come to hold: the machine's, or what a limit leaves of them."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    found.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container: v2, v1
+        with suppress(OSError, ValueError):
+            found.append(int(Path("/sys/fs/cgroup", path).read_text()))
+    return min(size for size in found if size > 0)  # a limit that is not set may be -1
+
+
 def _slabs(passes: Passes, grid: Grid) -> Part:
     rows = min(grid.slab_rows, grid.rows)
     size = BUFFERS * rows * passes.inputs.row_bytes
@@ -45,7 +79,9 @@ def _slabs(passes: Passes, grid: Grid) -> Part:
 
 
 def _tiles(passes: Passes, grid: Grid) -> Part:
-    threads, rows = passes.machine.threads, min(grid.tile_rows, grid.rows)
+    rows = min(grid.tile_rows, grid.rows)
+    tiles = 2 * -(-min(grid.slab_rows, grid.rows) // rows)  # of the slabs that are in work
+    threads = min(passes.machine.threads, tiles if grid.rows > grid.slab_rows else tiles // 2)
     itemsize = np.dtype(passes.machine.precision).itemsize
     values = rows * sum(item.width for item in passes.inputs)
     why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"
