@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distillcli.cli.completion import complete_config
 from distillcli.cli.options import command
 from distillcli.cli.verdicts import Checking, Verdicts
 from distillcli.errors import UsageError
@@ -20,7 +21,12 @@ OUTSIDE = 1  # the exit code of a number outside its limit
 @command("check")
 def check(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML config, scored again.")
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A YAML config, scored again.",
+            autocompletion=complete_config,
+        ),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A saved result of score.")

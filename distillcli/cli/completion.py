@@ -102,7 +102,7 @@ def _datasets(path: str) -> Iterator[Candidate]:
     """The arrays of a file that has names for them, with their types and shapes."""
     from distillcli.formats.listing import named_arrays
 
-    for info in named_arrays(os.path.expanduser(path)):
+    for info in named_arrays(os.path.abspath(os.path.expanduser(path))):
         shape = " x ".join(map(str, info.shape))
         # What stands in the way may quote the file, and descriptions are evaluated too.
         yield info.name, f"{info.element} {shape}" if info.readable else "cannot be read"

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from distillcli.cli.completion import complete_config
 from distillcli.cli.options import Computing, command
 from distillcli.cli.output import Output
 
 
 @command("ensemble")
 def ensemble(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG", help="A YAML config.", autocompletion=complete_config),
+    ],
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to: FILE.h5 or FILE.npy.")
     ],

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from distillcli.cli.options import Shared, command
+from distillcli.cli.options import Shared, command, source_option
 
 
 @command("init")
@@ -16,18 +16,12 @@ def init(
     ],
     teacher: Annotated[
         list[str] | None,
-        typer.Option(metavar="SOURCE", help="Your teacher's logits; of an ensemble repeatable."),
+        source_option("Your teacher's logits; of an ensemble repeatable."),
     ] = None,
-    student: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Your student's logits.")
-    ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="SOURCE", help="Your labels.")] = None,
-    teacher_hidden: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Your teacher's hidden states.")
-    ] = None,
-    student_hidden: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Your student's hidden states.")
-    ] = None,
+    student: Annotated[str | None, source_option("Your student's logits.")] = None,
+    labels: Annotated[str | None, source_option("Your labels.")] = None,
+    teacher_hidden: Annotated[str | None, source_option("Your teacher's hidden states.")] = None,
+    student_hidden: Annotated[str | None, source_option("Your student's hidden states.")] = None,
     *,
     shared: Shared,
 ) -> None:

@@ -6,10 +6,7 @@ from typing import Annotated
 import typer
 
 from distillcli.cli.completion import complete_source
-from distillcli.cli.options import Shared, command
-from distillcli.errors import UsageError
-
-FORMATS = ("table", "json")
+from distillcli.cli.options import TABLE_OR_JSON, Shared, TableOrJson, command
 
 
 @command("inspect")
@@ -22,24 +19,15 @@ def inspect(
             autocompletion=complete_source,
         ),
     ],
-    format: Annotated[
-        str,
-        typer.Option(
-            "--format", metavar="|".join(FORMATS), envvar="DISTILL_FORMAT",
-            help="What stdout carries.",
-        ),
-    ] = "table",
+    format: TableOrJson = "table",
     *,
     shared: Shared,
-) -> None:  # fmt: skip
+) -> None:
     """What is in stored files: names, shapes, types, layout, range, and what it looks like."""
+    format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli import report
     from distillcli.commands.inspect import inspect as run
 
-    if format not in FORMATS:
-        origin = shared.context.get_parameter_source("format")
-        where = "--format" if origin is None or origin.name == "COMMANDLINE" else "DISTILL_FORMAT"
-        raise UsageError(where, f"no format {format!r}", f"one of {', '.join(FORMATS)}")
     found = run(paths)
     color = False if shared.no_color else None
     report.write_inspection(found, sys.stdout, format=format, color=color)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from distillcli.cli.app import Version, app
+from distillcli.cli.completion import complete_source
 from distillcli.cli.outcomes import guarded
 from distillcli.errors import UsageError
 
@@ -27,6 +28,11 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 def _option(*names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, envvar=_variable(names[0]), help=help, **more)
+
+
+def source_option(help: str) -> Any:
+    """An option that names a source, completed with files and the datasets in them."""
+    return typer.Option(metavar="SOURCE", help=help, autocompletion=complete_source)
 
 
 def _variable(flag: str) -> str:

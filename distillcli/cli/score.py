@@ -1,12 +1,12 @@
 """`distill score` on the command line."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distillcli.cli.completion import complete_config, complete_source
-from distillcli.cli.options import Computing, command
+from distillcli.cli.completion import complete_config
+from distillcli.cli.options import Computing, command, source_option
 from distillcli.cli.output import Output
 from distillcli.errors import UsageError
 from distillcli.written import Written, keep_apart
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 MOST_WORST = 10_000
 
 
-def _source(help: str) -> Any:
-    return typer.Option(metavar="SOURCE", help=help, autocompletion=complete_source)
-
-
 @command("score")
 def score(
     config: Annotated[
         Path | None,
         typer.Argument(metavar="[CONFIG]", help="A YAML config.", autocompletion=complete_config),
     ] = None,
-    teacher: Annotated[str | None, _source("The teacher's logits, instead of a config.")] = None,
-    student: Annotated[str | None, _source("The student's logits, instead of a config.")] = None,
-    labels: Annotated[str | None, _source("The labels, instead of a config.")] = None,
+    teacher: Annotated[
+        str | None, source_option("The teacher's logits, instead of a config.")
+    ] = None,
+    student: Annotated[
+        str | None, source_option("The student's logits, instead of a config.")
+    ] = None,
+    labels: Annotated[str | None, source_option("The labels, instead of a config.")] = None,
     temperature: Annotated[
         str | None, typer.Option(metavar="T", help="Temperature of the soft loss.")
     ] = None,

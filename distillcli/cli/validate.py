@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from distillcli.cli.completion import complete_config
 from distillcli.cli.options import TABLE_OR_JSON, Configuring, TableOrJson, command
 
 
 @command("validate")
 def validate(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG", help="A YAML config.", autocompletion=complete_config),
+    ],
     config_only: Annotated[
         bool,
         typer.Option("--config-only", help="Look at the config alone, at no input."),
