@@ -21,6 +21,9 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # exponentials, differences and what is on the way to them.
 COPIES = 10
 FLOAT = 8
+# Address space that a thread takes beside what it computes on. Where the last of it goes to one,
+# the C library ends the process instead of saying so.
+THREAD = 80 * 2**20
 
 
 def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, ...]:
@@ -51,25 +54,35 @@ def require_room(passes: Passes) -> None:
     """
     grid = passes.grid(list(passes.inputs.items), products=passes.config.progressive is not None)
     need = _slabs(passes, grid).bytes + _tiles(passes, grid).bytes
-    there = memory_there()
+    there = memory_there(_threads(passes, grid))
     if need > there:
         widest = max(passes.inputs, key=lambda item: item.width)
         raise DataError(
             widest.reader.where,
-            f"rows of {widest.width:,} numbers take about {need / 1e9:,.1f} GB of memory to "
-            f"compute with, and there are {there / 1e9:,.1f} GB",
-            "try --threads 1, or a machine with more memory",
+            f"rows of {widest.width:,} numbers take about {need / 1e9:,.2f} GB of memory to "
+            f"compute with, and there is room for {there / 1e9:,.2f} GB",
+            "try --threads 1, or raise the limit",
         )
 
 
-def memory_there() -> int:
+def memory_there(threads: int) -> int:
     """Bytes that this process may come to hold: the machine's, or what a limit leaves of them."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    found.append(resource.getrlimit(resource.RLIMIT_AS)[0])
     for path in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container: v2, v1
         with suppress(OSError, ValueError):
             found.append(int(Path("/sys/fs/cgroup", path).read_text()))
-    return min(size for size in found if size > 0)  # a limit that is not set may be -1
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        found.append(max(0, limit - _addresses() - (threads + 2) * THREAD))
+    return min(found)
+
+
+def _addresses() -> int:
+    """Bytes of address space in use."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return PROGRAM
 
 
 def _slabs(passes: Passes, grid: Grid) -> Part:
@@ -78,10 +91,15 @@ def _slabs(passes: Passes, grid: Grid) -> Part:
     return Part("reading", size, f"{BUFFERS} buffers of {rows:,} rows, as they are stored")
 
 
+def _threads(passes: Passes, grid: Grid) -> int:
+    """How many threads find something to do: there may be fewer tiles in two slabs."""
+    rows = min(grid.rows, 2 * grid.slab_rows)
+    return min(passes.machine.threads, -(-rows // grid.tile_rows))
+
+
 def _tiles(passes: Passes, grid: Grid) -> Part:
     rows = min(grid.tile_rows, grid.rows)
-    tiles = 2 * -(-min(grid.slab_rows, grid.rows) // rows)  # of the slabs that are in work
-    threads = min(passes.machine.threads, tiles if grid.rows > grid.slab_rows else tiles // 2)
+    threads = _threads(passes, grid)
     itemsize = np.dtype(passes.machine.precision).itemsize
     values = rows * sum(item.width for item in passes.inputs)
     why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"

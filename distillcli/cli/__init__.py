@@ -20,7 +20,11 @@ def main() -> None:
         if _signal.getsignal(number) is not _signal.SIG_IGN:
             _signal.signal(number, end)
 
-    from distillcli.cli import program, signals
+    try:
+        from distillcli.cli import program, signals
 
-    with signals.caught():
-        program.run()
+        with signals.caught():
+            program.run()
+    except MemoryError:
+        os.write(2, b"distill: error: not enough memory to begin\n")
+        os._exit(2)

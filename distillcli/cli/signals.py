@@ -54,7 +54,8 @@ def _watch() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_wait, args=(reading,), name="signals", daemon=True).start()
+    with suppress(RuntimeError):  # the system lets no thread start: a run says so, if it needs one
+        threading.Thread(target=_wait, args=(reading,), name="signals", daemon=True).start()
 
 
 @contextmanager
