@@ -20,7 +20,7 @@ Array = Any
 Namespace = Any
 
 EXTRA_HINT = (
-    "install the extra for your CUDA version: pip install 'distillcli[cuda12x]' (or cuda13x)"
+    "install CuPy for your CUDA version: pip install 'cupy-cuda12x[ctk]' (or 'cupy-cuda13x[ctk]')"
 )
 
 

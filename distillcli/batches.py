@@ -22,9 +22,11 @@ from distillcli.formats import Reader, widen
 from distillcli.numerics import Kind, Logits
 
 SLAB_BYTES = 32 * 2**20
+SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
+PADDING = -100  # the label that PyTorch's cross-entropy ignores
 EXACT = 2**53  # float64 holds every integer up to here
 BUFFERS = 3  # one being read, one being computed, one being finished
 
@@ -91,7 +93,7 @@ class Grid:
         tile = min(TILE_ROWS, _power_of_two(TILE_BYTES // widest))
         if products:
             tile = max(tile, PRODUCT_ROWS)
-        slab = SLAB_BYTES // sum(item.reader.row_bytes for item in inputs)
+        slab = min(SLAB_ROWS, SLAB_BYTES // sum(item.reader.row_bytes for item in inputs))
         return cls(first, stop, tile, max(tile, slab - slab % tile))
 
     @property
@@ -176,10 +178,13 @@ class Tile:
         outside = (raw < 0) | (raw >= classes)
         if outside.any():
             row = int(np.argmax(outside))
+            hint = f"the logits have {classes} classes, counted from 0"
+            if raw[row] == PADDING:
+                hint = f"{PADDING} marks padding in PyTorch; save the dump without such positions"
             raise DataError(
                 self.slab.inputs["labels"].reader.where,
                 f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}",
-                f"the logits have {classes} classes, counted from 0",
+                hint,
             )
         return self.backend.to_device(raw.astype(np.int64))
 

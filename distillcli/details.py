@@ -13,8 +13,9 @@ from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import Columns, Measure
 from distillcli.inputs import GROUPED, Inputs
-from distillcli.measures import Scoring, Target, Term
+from distillcli.measures import Scoring, Target
 from distillcli.numerics import Logits, widen
+from distillcli.terms import Term
 
 LOSS = "loss"
 LABEL = "label"

@@ -182,10 +182,13 @@ def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
     for item in items[1:]:
         first = items[0]
         if item.reader.rows != first.reader.rows:
+            problem = f"{_rows(item)}, {first.role} has {_rows(first)}"
+            yield MismatchError(item.reader.where, problem, SAME_SPLIT)
+        elif _positions(item) and _positions(first) and _lead(item) != _lead(first):
             yield MismatchError(
                 item.reader.where,
-                f"{item.reader.rows:,} rows, {first.role} has {first.reader.rows:,}",
-                SAME_SPLIT,
+                f"{_shown(_lead(item))} rows and positions, {first.role} {_shown(_lead(first))}",
+                "both must have the rows first; transpose one of them (.swapaxes(0, 1))",
             )
     scores = [item for item in items if item.classes is not None]
     for item in scores[1:]:
@@ -195,3 +198,21 @@ def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
                 f"{item.classes:,} classes, {scores[0].role} has {scores[0].classes:,}",
                 "both must score the same classes",
             )
+
+
+def _lead(item: Input) -> tuple[int, ...]:
+    """Rows, or rows and positions."""
+    return item.reader.shape[: item.reader.lead]
+
+
+def _positions(item: Input) -> bool:
+    return len(_lead(item)) > 1
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return " x ".join(f"{size:,}" for size in shape)
+
+
+def _rows(item: Input) -> str:
+    positions = f" ({_shown(_lead(item))})" if _positions(item) else ""
+    return f"{item.reader.rows:,} rows{positions}"

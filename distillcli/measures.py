@@ -7,52 +7,32 @@ from typing import Any
 
 from distillcli import metrics
 from distillcli.backend import Array
+from distillcli.badrows import or_without_classes
 from distillcli.batches import Input, Tile
-from distillcli.config import Config, LossChoice
-from distillcli.errors import ConfigError, MismatchError
+from distillcli.config import Config
+from distillcli.errors import ConfigError
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.inputs import Inputs
-from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
-from distillcli.numerics import Logits, finite_rows
+from distillcli.losses import LOGIT_LOSSES
+from distillcli.numerics import Logits
 from distillcli.priming import primer
+from distillcli.terms import (
+    Layer,
+    Pair,
+    Rows,
+    Term,
+    check_kinds,
+    hidden_term,
+    layer_columns,
+    layers_of,
+    logit_terms,
+    temperature_of,
+)
 from distillcli.topk import NEEDED, top_k
 from distillcli.totals import Finished
 from distillcli.weighting import Weighting, blended
 
-NOT_SCORES = "NaN, +infinity or no finite score"
-NOT_FINITE = "NaN or infinity"
-NO_CLASS = "what this teacher and the others mask leaves their blend no class"
-
-Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
-Pair = Callable[[Tile, float], tuple[Logits, Logits]]  # that and the student, over the same classes
-
-
-@dataclass(frozen=True)
-class Term:
-    """A part of the loss.
-
-    Args:
-        name: `soft`, `hard` or `hidden`.
-        weight: its weight in the loss, outer weights multiplied in.
-        loss: which loss it is, and its convention in one line.
-    """
-
-    name: str
-    weight: float
-    loss: str
-    convention: str
-    rows: Rows
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A pair of layers, its weight in the term `hidden` and its column."""
-
-    student: int
-    teacher: int
-    weight: float
-    column: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,7 @@ class Scoring:
         temperature: of the KL metrics: that of the soft loss, 1 where it has none.
         metrics: the names that can be had; `unavailable` are the others, each with the reason.
         products: whether rows are multiplied by matrices.
+        blended: whether that is made of several teachers.
         target: what the student is held against, at a temperature; None without logits.
     """
 
@@ -74,6 +55,7 @@ class Scoring:
     unavailable: dict[str, str]
     products: bool
     target: Target | None
+    blended: bool
 
 
 def scoring(
@@ -94,15 +76,15 @@ def scoring(
     """
     target = _target(config, inputs, weighting)
     pair = _pair(config, inputs, target)
-    terms = _logit_terms(config, pair)
+    terms = logit_terms(config, pair)
     columns = _teacher_columns(inputs, weighting)
     layers: tuple[Layer, ...] = ()
     if config.progressive is not None:
-        layers = tuple(_layers(config))
-        columns |= _layer_columns(config, layers, projections or {})
-        terms.append(_hidden_term(config, layers, columns))
-    _check_kinds(inputs, terms)
-    temperature = _temperature(config)
+        layers = tuple(layers_of(config))
+        columns |= layer_columns(config, layers, projections or {})
+        terms.append(hidden_term(config, layers, columns))
+    check_kinds(inputs, terms)
+    temperature = temperature_of(config)
     wanted = metrics.METRICS if config.metrics == "all" else config.metrics
     there = _there(inputs, pair)
     lacking = _lacking(inputs)
@@ -135,39 +117,12 @@ def scoring(
         {n: lacking.get(n) or _reason(n, there) for n in wanted if n not in names},
         products=bool(projections),
         target=target,
+        blended=config.ensemble is not None,
     )
 
 
 def _blend_at(target: Target, temperature: float, tile: Tile) -> Logits:
     return target(tile, temperature)
-
-
-def or_without_classes(
-    bad: Callable[[Tile], BadRows], blend: Callable[[Tile], Logits], role: str
-) -> Callable[[Tile], BadRows]:
-    """Adds the rows of which the teachers' masks together leave the blend nothing; told of `role`.
-
-    Each teacher alone may be good there.
-    """
-    return lambda tile: {**bad(tile), (role, NO_CLASS): blend(tile).bad}
-
-
-def _check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
-    """Some losses act on the numbers as they are stored, which must then be of one kind.
-
-    Raises:
-        MismatchError: logits on one side and probabilities on the other.
-    """
-    acting = [term.loss for term in terms if term.name == "soft"]
-    if "teacher" not in inputs or not any(LOGIT_LOSSES[name].same_kind for name in acting):
-        return
-    teacher, student = inputs["teacher"], inputs["student"]
-    if teacher.kind != student.kind:
-        raise MismatchError(
-            student.reader.where,
-            f"holds {student.kind}, teacher holds {teacher.kind}: {acting[0]} needs one kind",
-            "kl, reverse_kl and jsd compare any two kinds",
-        )
 
 
 def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Target | None:
@@ -207,7 +162,7 @@ def _check_top_k(config: Config, teacher: Input) -> None:
     """
     if config.response is None:
         return
-    loss, temperature = config.response.soft_loss, _temperature(config)
+    loss, temperature = config.response.soft_loss, temperature_of(config)
     if not LOGIT_LOSSES[loss.name].allows_masked:
         raise ConfigError(
             config.where("response", "soft_loss", "name"),
@@ -229,107 +184,6 @@ def _lacking(inputs: Inputs) -> dict[str, str]:
         return {}
     reason = "needs every class of the teacher at T = 1, and only the largest are stored"
     return dict.fromkeys(NEEDED, reason)
-
-
-def _logit_terms(config: Config, pair: Pair | None) -> list[Term]:
-    """The soft and the hard term, as far as the strategy has them."""
-    outer = 1.0
-    if config.ensemble is not None:
-        part = config.ensemble
-        choice = LossChoice("kl", {"temperature": part.temperature})
-        soft, hard = part.soft_weight, part.hard_weight
-    elif config.response is not None:
-        outer = config.progressive.response_weight if config.progressive is not None else 1.0
-        choice = config.response.soft_loss
-        soft, hard = config.response.soft_weight, config.response.hard_weight
-    else:
-        return []
-    terms = []
-    if soft > 0 and pair is not None:
-        terms.append(_soft_term(choice, outer * soft, pair))
-    if hard > 0:
-        terms.append(_hard_term(outer * hard))
-    return terms
-
-
-def _soft_term(choice: LossChoice, weight: float, pair: Pair) -> Term:
-    loss = LOGIT_LOSSES[choice.name]
-    parameters = dict(choice.parameters)
-    temperature = parameters.get("temperature", 1.0)
-
-    def rows(tile: Tile) -> Array:
-        teacher, student = pair(tile, temperature)
-        return loss.function(teacher=teacher, student=student, **parameters)
-
-    return Term("soft", weight, loss.name, f"soft = {_with_values(loss.formula, parameters)}", rows)
-
-
-def _with_values(formula: str, parameters: Mapping[str, float | bool]) -> str:
-    """`formula, T = 4`: the formula as it is in force, and what its letters stand for."""
-    letters = {"temperature": "T", "beta": "b"}
-    numbers = {key: value for key, value in parameters.items() if not isinstance(value, bool)}
-    if parameters.get("temperature_squared") is False:
-        formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
-    return ", ".join(
-        [formula, *(f"{letters.get(key, key)} = {value:g}" for key, value in numbers.items())]
-    )
-
-
-def _hard_term(weight: float) -> Term:
-    loss = LABEL_LOSSES["cross_entropy"]
-
-    def rows(tile: Tile) -> Array:
-        return loss.function(student=tile.logits("student"), labels=tile.labels())
-
-    return Term("hard", weight, loss.name, f"hard = {loss.formula} at T = 1", rows)
-
-
-def _layers(config: Config) -> list[Layer]:
-    assert config.progressive is not None
-    pairs, weights = config.progressive.layer_mapping, config.progressive.layer_weights
-    shares = [1.0 / len(pairs)] * len(pairs) if weights == "uniform" else weights
-    return [
-        Layer(student, teacher, float(share), f"layer {index}")
-        for index, ((student, teacher), share) in enumerate(zip(pairs, shares, strict=True))
-    ]
-
-
-def _layer_columns(
-    config: Config, layers: Sequence[Layer], projections: Mapping[int, Array]
-) -> dict[str, Rows]:
-    assert config.progressive is not None
-    loss = FEATURE_LOSSES[config.progressive.loss]
-
-    def column(layer: Layer, matrix: Array | None) -> Rows:
-        def rows(tile: Tile) -> Array:
-            student = tile.features(f"student_hidden[{layer.student}]")
-            if matrix is not None:
-                student = student @ matrix
-            teacher = tile.features(f"teacher_hidden[{layer.teacher}]")
-            return loss.function(teacher=teacher, student=student)
-
-        return rows
-
-    return {
-        layer.column: column(layer, projections.get(index)) for index, layer in enumerate(layers)
-    }
-
-
-def _hidden_term(config: Config, layers: Sequence[Layer], columns: Mapping[str, Rows]) -> Term:
-    assert config.progressive is not None
-    loss = FEATURE_LOSSES[config.progressive.loss]
-
-    def rows(tile: Tile) -> Array:
-        total = None
-        for layer in layers:
-            part = tile.once(layer.column, partial(columns[layer.column], tile))
-            # A weight of 0 takes a layer out, also one whose loss is infinite.
-            if layer.weight:
-                total = layer.weight * part + (0.0 if total is None else total)
-        return total
-
-    convention = f"hidden = sum over pairs of weight * {loss.name}, {loss.name} = {loss.formula}"
-    return Term("hidden", config.progressive.hidden_weight, loss.name, convention, rows)
 
 
 def teacher_column(index: int, name: str) -> str:
@@ -377,14 +231,6 @@ def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Til
     return rows(tile.logits(role), tile.labels())
 
 
-def _temperature(config: Config) -> float:
-    if config.ensemble is not None:
-        return config.ensemble.temperature
-    if config.response is not None:
-        return float(config.response.soft_loss.parameters.get("temperature", 1.0))
-    return 1.0
-
-
 def _there(inputs: Inputs, pair: Pair | None) -> list[str]:
     roles = [role for role in ("student", "labels") if role in inputs]
     return roles if pair is None else ["teacher", *roles]
@@ -422,30 +268,3 @@ def _metric_columns(
 def _ranked(tile: Tile, pair: Pair | None) -> Any:
     """What tells a teacher's top class, which no temperature changes, and nothing else."""
     return top_k(tile, "teacher") if pair is not None else None
-
-
-def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
-    """Rows that nothing can be had from; a loss on raw outputs cannot use masked classes either."""
-    soft = config.response.soft_loss.name if config.response is not None else "kl"
-    masked = LOGIT_LOSSES[soft].allows_masked
-    hidden = [item.role for item in inputs if item.is_hidden]
-    scores = [item.role for item in inputs if item.is_scores]
-    tops = [item.role for item in inputs if item.top_of is not None]
-    no_mask = f"{NOT_FINITE}; -infinity, a masked class, is nothing that {soft} can use"
-
-    def bad(tile: Tile) -> BadRows:
-        found: dict[tuple[str, str], Array] = {}
-        if "labels" in tile:
-            tile.labels()
-        for role in scores:
-            logits = tile.logits(role)
-            found[role, NOT_SCORES] = logits.bad
-            if not masked:
-                found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
-        for role in tops:
-            found[role, NOT_SCORES] = top_k(tile, role).bad
-        for role in hidden:
-            found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
-        return found
-
-    return bad

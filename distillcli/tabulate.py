@@ -213,6 +213,10 @@ def conventions(scoring: Scoring) -> str:
     parts = [term.convention for term in scoring.terms]
     if "kl_mean" in scoring.metrics:
         parts.append(f"KL metrics = KL(P || Q) at T = {scoring.temperature:g}, without T^2")
+    others = [name for name in scoring.metrics if not name.startswith("kl_")]
+    if others and scoring.temperature != 1:
+        blend = ", of the blend formed at T = 1" if scoring.blended else ""
+        parts.append(f"other metrics at T = 1{blend}")
     return "; ".join([*parts, "natural logarithm, sums over classes, means over rows"])
 
 

@@ -80,8 +80,9 @@ def log_probabilities(values: Array, log_z: Array, kind: Kind, temperature: floa
     """Stored values as log-probabilities: float64 [rows, k].
 
     Args:
-        values: float64 [rows, k]. log_z: float64, log of the sum over all classes of exp(value / T) for logits, of
-            exp(value) for log-probabilities, of the value for probabilities; [rows].
+        values: float64 [rows, k].
+        log_z: float64 [rows], log of the sum over all classes of exp(value / T) for logits, of
+            exp(value) for log-probabilities, of the value for probabilities.
     """
     lifted = values
     if kind == "logits":

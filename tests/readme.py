@@ -94,7 +94,8 @@ def environment() -> dict[str, str]:
     own = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("DISTILL_", "GITHUB_")) and key not in ("COLUMNS", "NO_COLOR", "TERM")
+        if not key.startswith(("DISTILL_", "GITHUB_"))
+        and key not in ("COLUMNS", "NO_COLOR", "TERM")
     }
     folder = str(Path(sys.executable).parent)
     return {**own, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -606,3 +607,69 @@ def test_the_installed_command(folder: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["rows"] == ROWS
     assert all(line.startswith("distill: ") for line in done.stderr.splitlines())
+
+
+def test_rows_and_positions_that_are_swapped(folder: Path) -> None:
+    """As many rows in all are not enough: rows and positions must be the same on both sides."""
+    np.save("teacher.npy", np.ones((6, 4, CLASSES), np.float32))
+    np.save("student.npy", np.ones((4, 6, CLASSES), np.float32))
+    (error,) = refused(distill(*QUICK))
+    assert "student in student.npy: 4 x 6 rows and positions, teacher 6 x 4" in error
+    assert ".swapaxes(0, 1)" in error
+    np.save("student.npy", np.ones((24, CLASSES), np.float32))
+    assert distill(*QUICK).code == 0
+    np.save("student.npy", np.ones((5, CLASSES), np.float32))
+    (error,) = refused(distill(*QUICK))
+    assert "student in student.npy: 5 rows, teacher has 24 rows (6 x 4)" in error
+
+
+def test_a_label_that_marks_padding(folder: Path) -> None:
+    """PyTorch's -100 is told from a mistake."""
+    labels = np.load("labels.npy")
+    labels[5] = -100
+    np.save("labels.npy", labels)
+    (error,) = refused(distill(*QUICK, "--labels", "labels.npy"))
+    assert "row 5: label -100 is outside 0 to 6" in error
+    assert "padding in PyTorch" in error
+
+
+def test_logits_that_are_called_probabilities(config: Path) -> None:
+    """Negative numbers are no probabilities, and the message says what to look at."""
+    source = "{path: teacher.npy, kind: probabilities}"
+    (error,) = refused(distill("score", str(config), "--set", f"teacher={source}"))
+    assert "a negative number" in error
+    assert "are these probabilities" in error
+
+
+def test_the_report_says_what_is_not_logits(config: Path) -> None:
+    """Stored probabilities stand in the head with their temperature."""
+    scores = np.load("teacher.npy")
+    np.save("teacher.npy", np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
+    source = "{path: teacher.npy, kind: probabilities, temperature: 2}"
+    done = distill("score", str(config), "--set", f"teacher={source}")
+    assert re.search(r"^teacher .*teacher\.npy, probabilities at T = 2$", done.out, re.M)
+
+
+def test_a_pytorch_file(folder: Path) -> None:
+    """A .pt file, a zip of pickles, is told by its name and the way out."""
+    with zipfile.ZipFile("teacher.pt", "w") as archive:
+        archive.writestr("teacher/data.pkl", b"\x80\x02.")
+        archive.writestr("teacher/data/0", bytes(16))
+    (error,) = refused(distill("score", "--teacher", "teacher.pt", "--student", "student.npy"))
+    assert "teacher in teacher.pt: is a PyTorch file" in error
+    assert "np.save(" in error
+
+
+def test_candidates_start_with_what_is_like_the_role(folder: Path) -> None:
+    """Of many datasets, those whose names are like the role are listed first."""
+    with h5py.File("many.h5", "w") as file:
+        for name in (*"abcdefghijkl", "teacher/logits"):
+            file[name] = np.ones((3, 2), np.float32)
+    (error,) = refused(distill("score", "--teacher", "many.h5", "--student", "student.npy"))
+    assert "it holds teacher/logits float32 [3, 2]," in error
+
+
+def test_flags_beside_a_config_point_to_set(config: Path) -> None:
+    """The flags of quick use are no overrides; the message has the option that is."""
+    (error,) = refused(distill("score", str(config), "--temperature", "2"))
+    assert "--set response.soft_loss.temperature=2" in error

@@ -23,7 +23,7 @@ LAYERS = [
     "measures",
     "weighting",
     "passes",
-    "projections remarks",
+    "badrows projections remarks terms",
     "comparison fold inputs priming",
     "topk",
     "batches kernels losses metrics targets teachers",

@@ -12,6 +12,7 @@ from typing import Any
 
 from distillcli import __version__
 from distillcli.backend import choose
+from distillcli.badrows import bad_rows
 from distillcli.batches import Input, Tile
 from distillcli.blending import Blending, blending
 from distillcli.config import Config
@@ -21,7 +22,8 @@ from distillcli.fold import BadRows, rows_and
 from distillcli.formats.declared import SCHEMA
 from distillcli.formats.hdf5.writing import Planned
 from distillcli.inputs import opened
-from distillcli.measures import bad_rows, remarks_on
+from distillcli.measures import remarks_on
+from distillcli.memory import require_room
 from distillcli.passes import ALL, Passes, Watch
 from distillcli.selection import Selection
 from distillcli.tabulate import input_facts, versions
@@ -84,6 +86,7 @@ def ensemble(
     with opened(config) as inputs:
         spec.refuse_inputs([file.path for item in inputs for file in item.reader.files()])
         passes = Passes.over(config, inputs, backend, progress, selection)
+        require_room(passes)
         assert inputs.classes is not None
         plan = spec.datasets(passes.rows_taken, inputs.classes)
         if spec.copy_labels and "labels" not in inputs:

@@ -4,16 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from distillcli.backend import choose
+from distillcli.badrows import bad_rows
 from distillcli.collection import Wishes, batch_size, collecting
 from distillcli.config import Config
 from distillcli.inputs import opened
-from distillcli.measures import (
-    bad_rows,
-    mean_weight,
-    remarks_on,
-    scoring,
-    teacher_column,
-)
+from distillcli.measures import mean_weight, remarks_on, scoring, teacher_column
+from distillcli.memory import require_room
 from distillcli.passes import ALL, Passes, Watch, projections
 from distillcli.remarks import assumptions, look_alikes, targets
 from distillcli.result import Result, TeacherResult, finite
@@ -57,6 +53,7 @@ def score(
     with opened(config) as inputs:
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
+        require_room(passes)
         warnings = list(look_alikes(inputs))
         for warning in warnings:
             note(warning)

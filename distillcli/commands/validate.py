@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillcli.backend import choose
+from distillcli.badrows import bad_rows
 from distillcli.batches import Input
 from distillcli.collection import batch_size
 from distillcli.config import Config, FromFile, LeastSquares, Projection, XavierUniform
 from distillcli.inputs import opened
-from distillcli.measures import Scoring, bad_rows, scoring
-from distillcli.memory import needed
+from distillcli.measures import Scoring, scoring
+from distillcli.memory import needed, require_room
 from distillcli.passes import ALL, Passes
 from distillcli.plan import Plan, PlannedLayer, PlannedPass, Run
 from distillcli.projections import check_saved, unequal_pairs, widths
@@ -32,6 +33,7 @@ def validate(config: Config, *, selection: Selection = ALL) -> Plan:
     backend = choose(config.device)
     with opened(config) as inputs:
         passes = Passes.over(config, inputs, backend, lambda *_: nullcontext(_Still()), selection)
+        require_room(passes)
         unequal = _unequal(passes)
         what = _scoring(passes, unequal)
         fitted = unequal if _fits(config) else []

@@ -171,7 +171,7 @@ class Config:
     progressive: Progressive | None
     ensemble: Ensemble | None
     origins: Origins = field(compare=False, repr=False)
-    check: Check = field(default_factory=Check)
+    check: Check = field(default_factory=Check, compare=False)  # limits, which no number depends on
 
     def where(self, *path: Key) -> str:
         """`file:line:column: key` of a key, or the flag that set it; the file for no key."""

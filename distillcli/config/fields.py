@@ -189,8 +189,10 @@ def number_hint(value: Any) -> str | None:
     if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text):
         return f"write {text.replace(',', '.')}, with a point"
     try:
-        float(text)
+        number = float(text)
     except ValueError:
+        return None
+    if not math.isfinite(number):
         return None
     return f"write {text} without quotes"
 

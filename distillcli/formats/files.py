@@ -49,6 +49,7 @@ class InputFile:
         """
         self.path = path
         self.given = given
+        self.role = role
         self.where = f"{role} in {given}" if role else given
         self._fd = _open_regular(path, self.where)
         self.identity = FileIdentity.of(os.fstat(self._fd))

@@ -263,6 +263,9 @@ def _directory(file: InputFile) -> dict[str, zipfile.ZipInfo]:
         problem = f"is not an NPZ file, or is cut short: {error}"
         raise FormatError(file.where, problem) from error
     infos = [info for info in infos if not info.filename.endswith("/")]
+    if any(info.filename.endswith("/data.pkl") for info in infos):
+        hint = 'save the array instead: np.save("logits.npy", tensor.float().numpy())'
+        raise FormatError(file.where, "is a PyTorch file, a pickle, which is never loaded", hint)
     if len(infos) > MEMBERS:
         raise FormatError(file.where, f"holds {len(infos):,} members; at most {MEMBERS} are read")
     names = [info.filename.removesuffix(".npy") for info in infos]

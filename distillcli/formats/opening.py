@@ -250,4 +250,4 @@ def _only(file: InputFile, infos: Sequence[ArrayInfo], need: Need) -> str:
         return fitting[0].name
     what = "no" if not fitting else "more than one"
     problem = f"holds {what} dataset of {need.words}"
-    raise MissingError(file.where, problem, candidates(infos, need, ""))
+    raise MissingError(file.where, problem, candidates(infos, need, file.role))

@@ -95,7 +95,7 @@ def teachers(result: Result) -> list[Column]:
     """One line per teacher of an ensemble."""
     found = result.teachers or ()
     columns = [
-        Column("teacher", [str(index + 1) for index in range(len(found))]),
+        Column("teacher", [str(index) for index in range(len(found))]),
         Column("weight", text.shares(teacher.weight for teacher in found), style="bold"),
     ]
     if any(teacher.accuracy is not None or teacher.nll is not None for teacher in found):

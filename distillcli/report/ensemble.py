@@ -52,7 +52,7 @@ def _records(result: EnsembleResult) -> Iterator[list[Any]]:
             continue
         span = f"{figures.first}:{figures.stop}"
         for index, side in enumerate(figures.teachers):
-            who = [f"teacher {index + 1}", result.sources[index], result.weights[index]]
+            who = [f"teachers[{index}]", result.sources[index], result.weights[index]]
             yield [span, *who, *(getattr(side, name) for name in FIGURES)]
         for name in ("blend", "uniform"):
             side = getattr(figures, name)
@@ -148,7 +148,7 @@ def _table(
 
 def _teacher(index: int, figures: Figures) -> str:
     best = " (best nll)" if figures.best == index and len(figures.teachers) > 1 else ""
-    return f"teacher {index + 1}{best}"
+    return f"teachers[{index}]{best}"
 
 
 def _cells(name: str, values: Sequence[Number]) -> list[str]:
@@ -198,10 +198,10 @@ def _matrix(
     if count < 2:
         return
     yield Text(title, style="bold")
-    columns = [Column("", [f"teacher {index + 1}" for index in range(count)], name=True)]
+    columns = [Column("", [f"teachers[{index}]" for index in range(count)], name=True)]
     for second in range(count):
         values = [diagonal if i == second else cell(i, second) for i in range(count)]
-        columns.append(Column(f"teacher {second + 1}", shown(values)))
+        columns.append(Column(f"teachers[{second}]", shown(values)))
     yield from grid(columns, page)
 
 

@@ -29,9 +29,17 @@ def inputs(entries: Sequence[Mapping[str, Any]], page: Page) -> list[tuple[str, 
     )
     wide, long = (max(map(len, column), default=0) for column in (shapes, types))
     return [
-        (role, f"{shape:<{wide}}  {kind:<{long}}  {path}")
-        for role, shape, kind, path in zip(roles, shapes, types, paths, strict=True)
+        (role, f"{shape:<{wide}}  {kind:<{long}}  {path}{_reading(each)}")
+        for role, shape, kind, path, each in zip(roles, shapes, types, paths, entries, strict=True)
     ]
+
+
+def _reading(entry: Mapping[str, Any]) -> str:
+    """`, probabilities at T = 2`, where the numbers are something else than logits."""
+    kind, temperature = entry.get("kind", "logits"), entry.get("temperature", 1.0)
+    if kind == "logits":
+        return ""
+    return text.escape(f", {kind.replace('_', '-')} at T = {temperature:g}")
 
 
 def run(result: Result) -> str:
@@ -44,7 +52,9 @@ def run(result: Result) -> str:
         f"kernel {kernel}" if kernel else "",
         str(facts.get("precision", "")),
     ]
-    cut = f"{rows} in batches of {size:,}" if isinstance(size, int) else rows
+    joined = facts.get("batches_joined", 1)
+    lines = f", {joined:,} of them to a line" if joined > 1 else ""
+    cut = f"{rows} in batches of {size:,}{lines}" if isinstance(size, int) else rows
     return ", ".join([*_range(facts), cut, *(text.escape(part) for part in parts if part)])
 
 

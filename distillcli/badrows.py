@@ -1,0 +1,58 @@
+"""The rows of a tile that no figure can be had from, by input and by what is wrong with them."""
+
+from collections.abc import Callable
+
+from distillcli.backend import Array
+from distillcli.batches import Tile
+from distillcli.config import Config
+from distillcli.fold import BadRows
+from distillcli.inputs import Inputs
+from distillcli.losses import LOGIT_LOSSES
+from distillcli.numerics import Logits, finite_rows
+from distillcli.topk import top_k
+
+NOT_FINITE = "NaN or infinity"
+NO_CLASS = "what this teacher and the others mask leaves their blend no class"
+NOT_SCORES = {
+    "logits": "NaN, +infinity or no finite score",
+    "probabilities": "NaN, infinity, a negative number or no mass; are these probabilities, as the "
+    "source says?",
+    "log_probabilities": "NaN, +infinity or no finite score",
+}
+
+
+def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
+    """Rows that nothing can be had from; a loss on raw outputs cannot use masked classes either."""
+    soft = config.response.soft_loss.name if config.response is not None else "kl"
+    masked = LOGIT_LOSSES[soft].allows_masked
+    hidden = [item.role for item in inputs if item.is_hidden]
+    scores = [item.role for item in inputs if item.is_scores]
+    tops = [item.role for item in inputs if item.top_of is not None]
+    no_mask = f"{NOT_FINITE}; -infinity, a masked class, is nothing that {soft} can use"
+
+    def bad(tile: Tile) -> BadRows:
+        found: dict[tuple[str, str], Array] = {}
+        if "labels" in tile:
+            tile.labels()
+        for role in scores:
+            logits = tile.logits(role)
+            found[role, NOT_SCORES[logits.kind]] = logits.bad
+            if not masked:
+                found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
+        for role in tops:
+            found[role, NOT_SCORES["log_probabilities"]] = top_k(tile, role).bad
+        for role in hidden:
+            found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
+        return found
+
+    return bad
+
+
+def or_without_classes(
+    bad: Callable[[Tile], BadRows], blend: Callable[[Tile], Logits], role: str
+) -> Callable[[Tile], BadRows]:
+    """Adds the rows of which the teachers' masks together leave the blend nothing; told of `role`.
+
+    Each teacher alone may be good there.
+    """
+    return lambda tile: {**bad(tile), (role, NO_CLASS): blend(tile).bad}
