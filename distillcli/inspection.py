@@ -54,7 +54,8 @@ class ArrayFound:
         shape, type, layout, fortran, big_endian, chunk, filters, logical, stored, attributes: see
             `distillcli.formats.Storage`; None where the header cannot be read.
         looks: logits, probabilities, log_probabilities, labels, token_ids, mask, integers,
-            hidden_states, bfloat16 (stored as integers) or None.
+            hidden_states, bfloat16 (stored as integers), top_k_values, top_k_indices, log_z or
+            None.
         layers: how many layers of hidden states the array holds, and None where it holds one.
         remark: what else is to be known before it is used.
         sample: None where it was not looked into.

@@ -219,6 +219,37 @@ class TestLooks:
         assert plain.remark == "or hidden states of 4 layers"
         assert looks(tmp_path, np.stack([values] * 5)).layers == 5
 
+    def test_top_k(self, tmp_path: Path) -> None:
+        """Values, indices and log_z beside each other are one dump; alone they are not."""
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for folder in ("run", "half"):
+                file[f"{folder}/values"] = -np.sort(-LOGITS)[:, :3]
+                file[f"{folder}/log_z"] = LOGITS[:, 0]
+            file["run/indices"] = np.argsort(-LOGITS)[:, :3]
+        arrays = inspect([str(tmp_path / "a.h5")]).files[0].arrays
+        assert {array.name: array.looks for array in arrays} == {
+            "half/log_z": None,
+            "half/values": "logits",
+            "run/indices": "top_k_indices",
+            "run/log_z": "log_z",
+            "run/values": "top_k_values",
+        }
+        refused = [array.name for array in arrays if array.refusal is not None]
+        assert refused == ["half/log_z"]
+
+    @pytest.mark.parametrize("name", ["soft.h5", "soft.npy"])
+    def test_what_ensemble_writes(self, tmp_path: Path, name: str) -> None:
+        """The file says itself what its numbers are, so it is a source as it stands."""
+        path = str(tmp_path / name)
+        config = str(ROOT / "configs/ensemble.yaml")
+        assert distill("ensemble", config, "--output", path, "--kind", "probabilities").code == 0
+        found = inspect([path])
+        (file,) = found.files
+        assert file.attributes["kind"] == "probabilities"
+        assert float(file.attributes["temperature"]) == 4
+        assert file.arrays[0].looks == "probabilities"
+        assert found.use == (f"as a source: {path}",)
+
 
 class TestRefused:
     """What score would refuse is shown with the reason, and is no failure."""

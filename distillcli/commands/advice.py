@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
+from distillcli.formats.declared import FAMILY
 from distillcli.inspection import ArrayFound, FileFound, ShardsFound
 
 LINES = 3
-SOFT_TARGETS = "distillcli.soft_targets/"  # such a file says what its numbers are
 
 
 def shards_of(pattern: str, files: Sequence[FileFound]) -> Iterator[ShardsFound]:
@@ -93,15 +93,21 @@ def _teaches(teacher: ArrayFound, student: ArrayFound | None) -> bool:
 def _kinds(files: Sequence[FileFound]) -> Iterator[str]:
     """Probabilities are no logits: a source has to say so, unless the file itself does."""
     for file in files:
+        if _tells(file):
+            yield f"as a source: {file.path}"
+            return
         for array in file.arrays:
             if array.refusal is None and array.looks in ("probabilities", "log_probabilities"):
                 yield _declared(file, array)
                 return
 
 
+def _tells(file: FileFound) -> bool:
+    """Whether the file itself says what its numbers are, as one of `distill ensemble` does."""
+    return str(file.attributes.get("schema", "")).startswith(f"{FAMILY}/")
+
+
 def _declared(file: FileFound, array: ArrayFound) -> str:
-    if str(file.attributes.get("schema", "")).startswith(SOFT_TARGETS):
-        return f"as a source: {array.source}"
     temperature = {**file.attributes, **array.attributes}.get("temperature")
     taken_at = "" if temperature in (None, 1) else f", temperature: {temperature}"
     return f"in a config: {{path: {array.source}, kind: {array.looks}{taken_at}}}"

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from distillcli.commands.advice import advice, shards_of
-from distillcli.commands.judging import array_found, layer_groups
+from distillcli.commands.grouping import with_layers, with_top_k
+from distillcli.commands.judging import array_found
 from distillcli.config import Part, Source
 from distillcli.errors import DataError, MissingError
 from distillcli.formats.listing import Listing, listed_file
 from distillcli.formats.paths import Location, locate
-from distillcli.inspection import ArrayFound, FileFound, Inspection, Refusal
+from distillcli.inspection import FileFound, Inspection, LayersFound, Refusal
 
 SAMPLE = 4 << 20  # bytes looked at of one array
 SAMPLES = 256 << 20  # of all arrays together
@@ -67,18 +67,14 @@ def _file(location: Location | MissingError, budget: int) -> tuple[FileFound, Da
 def _listed(location: Location, listing: Listing, budget: int) -> FileFound:
     limit = max(LEAST, min(SAMPLE, budget // max(1, listing.count)))
     arrays = [array_found(location.given, found, limit) for found in listing.found]
-    groups = list(layer_groups(location.given, arrays)) if listing.grouped else []
-    members = {name for _, names in groups for name in names}
+    layers: tuple[LayersFound, ...] = ()
+    if listing.grouped:
+        arrays, layers = with_layers(location.given, arrays)
     return FileFound(
         path=location.given,
         format=listing.format,
         size=listing.size,
         attributes=listing.attributes,
-        arrays=tuple(_as_layer(each) if each.name in members else each for each in arrays),
-        layers=tuple(group for group, _ in groups),
+        arrays=tuple(with_top_k(arrays)),
+        layers=layers,
     )
-
-
-def _as_layer(array: ArrayFound) -> ArrayFound:
-    """One layer of several, [rows, dim] or [rows, positions, dim]."""
-    return replace(array, looks="hidden_states", layers=None, remark=None)

@@ -1,8 +1,6 @@
 """What one stored array comes to: its headers, a few of its rows, and what they look like."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,15 +9,13 @@ import numpy as np
 from distillcli.errors import DataError
 from distillcli.formats.elements import widen
 from distillcli.formats.listing import RAW, Found
-from distillcli.formats.paths import natural_key
 from distillcli.formats.sampling import Sample, sample
 from distillcli.formats.storage import Storage
-from distillcli.inspection import ArrayFound, LayersFound, Refusal, SampleFound
+from distillcli.inspection import ArrayFound, Refusal, SampleFound
 from distillcli.looks import (
     KINDS,
     Figures,
     figures,
-    hints_at_layers,
     like_bfloat16,
     look_of_integers,
     look_of_scores,
@@ -103,36 +99,3 @@ def _looked_at(told: ArrayFound, looks: str | None) -> ArrayFound:
 
 def _sampled(taken: Sample, found: Figures) -> SampleFound:
     return SampleFound(rows=len(taken.values), of=taken.rows, **asdict(found))
-
-
-def layer_groups(path: str, arrays: Sequence[ArrayFound]) -> Iterator[tuple[LayersFound, set[str]]]:
-    """The groups that hold one dataset of hidden states per layer, and the names in each."""
-    below: dict[str, list[ArrayFound]] = defaultdict(list)
-    for array in arrays:
-        below[_parent(array.name or "")].append(array)
-    inner = {_parent(group) for group in below if group}
-    for group, layers in below.items():
-        if group not in inner and _are_layers(os.path.basename(path), group, layers):
-            layers = sorted(layers, key=lambda layer: natural_key(layer.name or ""))
-            widths = tuple(layer.shape[-1] for layer in layers if layer.shape)
-            source = source_of(path, group or "/")
-            yield LayersFound(source, len(layers), widths), {layer.name or "" for layer in layers}
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _are_layers(file: str, group: str, layers: Sequence[ArrayFound]) -> bool:
-    first = layers[0]
-    return all(
-        layer.refusal is None
-        and layer.sample is not None
-        and layer.sample.distinct is None  # floating-point numbers
-        and layer.rank in (2, 3)
-        and layer.shape is not None
-        and first.shape is not None
-        and layer.shape[:-1] == first.shape[:-1]
-        and hints_at_layers(f"{file}/{layer.name}")
-        for layer in layers
-    )

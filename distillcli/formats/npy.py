@@ -14,7 +14,7 @@ from distillcli.formats.elements import Element, element_of, type_name
 from distillcli.formats.files import InputFile
 from distillcli.formats.readers import ArrayInfo, StoredArray
 from distillcli.formats.sidecar import words_beside
-from distillcli.formats.storage import Attribute, Storage
+from distillcli.formats.storage import Attribute, Storage, shortened
 from distillcli.formats.strided import (
     ByteSource,
     StridedArray,
@@ -168,8 +168,8 @@ class NpyFile:
         return storage_of(header, self._file.size - header.begin, self._file.size - header.begin)
 
     def attributes(self) -> Mapping[str, Attribute]:
-        """None: there are no attributes."""
-        return {}
+        """Those of the sidecar."""
+        return {name: shortened(text) for name, text in self.words().items()}
 
     def words(self) -> Mapping[str, str]:
         """Those of the sidecar, where one of ours stands beside the file."""

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Attribute = str | int | float | bool
+TEXT = 200  # characters kept of a text
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long to show."""
+    return text if len(text) <= TEXT else text[:TEXT] + "..."
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,15 @@ from distillcli.report.page import Page
 _SCORES = ("logits", "probabilities", "log_probabilities")
 _SHORT = 40  # characters of an attribute of a file that is still shown
 _LABEL = 10  # columns of a label
+# Attributes that say what the numbers are come first.
+_KNOWN = ("kind", "temperature", "classes", "top_k", "combine", "weights_rule")
 _SHOWN = 8  # attributes of an array or file
 _LOOKS = {
     "log_probabilities": "log-probabilities",
     "hidden_states": "hidden states",
     "token_ids": "token ids",
+    "top_k_values": "top-k values",
+    "top_k_indices": "top-k indices",
 }
 
 
@@ -222,7 +226,9 @@ def _attributes(files: Sequence[FileFound], arrays: Arrays) -> Iterator[str]:
 
 
 def _pairs(attributes: Mapping[str, Any]) -> str:
-    shown = list(attributes.items())[:_SHOWN]
+    known = [name for name in _KNOWN if name in attributes]
+    names = [*known, *(name for name in attributes if name not in known)]
+    shown = [(name, attributes[name]) for name in names[:_SHOWN]]
     more = f", and {len(attributes) - _SHOWN} more" if len(attributes) > _SHOWN else ""
     return ", ".join(text.escape(f"{key} {value}") for key, value in shown) + more
 

@@ -11,10 +11,9 @@ import numpy as np
 from distillcli.formats.elements import type_name
 from distillcli.formats.hdf5.checks import filter_name
 from distillcli.formats.hdf5.types import type_code
-from distillcli.formats.storage import Attribute, Storage
+from distillcli.formats.storage import Attribute, Storage, shortened
 
 ATTRIBUTES = 64
-TEXT = 200  # characters kept of a text
 ATTRIBUTE_BYTES = 1 << 16
 
 _LAYOUTS = {
@@ -82,7 +81,7 @@ def _plain(value: Any) -> Attribute | None:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
-        return value if len(value) <= TEXT else value[:TEXT] + "..."
+        return shortened(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
