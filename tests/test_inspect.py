@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from runs import ROOT, distill
 from distillcli.commands.inspect import inspect
 from distillcli.formats.files import InputFile
 from distillcli.inspection import ArrayFound
+from distillcli.report import write_inspection
 
 ROWS, CLASSES = 300, 10
 RNG = np.random.default_rng(0)
@@ -518,13 +520,23 @@ class TestReport:
         source = f"{tmp_path}/a.h5::p"
         assert line == (f"in a config: {{path: {source}, kind: probabilities, temperature: 4.0}}")
 
-    def test_narrow_and_wide(self, tmp_path: Path) -> None:
-        """No number is shortened in 60 columns, and no line is longer."""
-        path = str(ROOT / "sample_data/digits.h5")
-        wide = distill("inspect", path).out
-        narrow = distill("inspect", path, variables={"COLUMNS": "60"}).out
-        assert "-17.7163" in wide
-        assert "-17.7163" in narrow
+    @pytest.mark.parametrize("width", [40, 60, 80, 200])
+    def test_every_width(self, width: int) -> None:
+        """No number is shortened; no line is too long but those to be copied, which are whole."""
+        found = inspect([str(ROOT / "sample_data/digits.h5")])
+        stream = StringIO()
+        write_inspection(found, stream, width=width)
+        body, use = stream.getvalue().split("\nuse ")
+        assert all(len(line) <= width for line in body.splitlines())
+        assert "-17.7163" in body
+        assert [line.strip() for line in use.splitlines()] == list(found.use)
+
+    def test_long_lists_are_cut(self, tmp_path: Path) -> None:
+        """Hundreds of remarks are not read by anybody."""
+        write_npz(tmp_path / "a.npz", {f"x{i}": npy_bytes(LOGITS[:, 0]) for i in range(60)})
+        out = distill("inspect", str(tmp_path / "a.npz")).out
+        assert out.count("is one-dimensional") == 40
+        assert "and 20 more; --format json tells all" in out
 
     def test_unknown_format(self, tmp_path: Path) -> None:
         """The flag or the variable is named."""

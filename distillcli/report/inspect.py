@@ -19,6 +19,7 @@ _SHORT = 40  # characters of an attribute of a file that is still shown
 _LABEL = 10  # columns of a label
 # Attributes that say what the numbers are come first.
 _KNOWN = ("kind", "temperature", "classes", "top_k", "combine", "weights_rule")
+_LINES = 40  # of one label
 _SHOWN = 8  # attributes of an array or file
 _LOOKS = {
     "log_probabilities": "log-probabilities",
@@ -47,7 +48,8 @@ def write_inspection(
         stream.write(json.dumps(found.as_dict(), allow_nan=False, indent=2) + "\n")
         return
     page = Page.of(stream, color=color, width=width)
-    stream.write(page.text(inspection(found, page)))
+    unbroken = Page(None, page.color, page.encoding)
+    stream.write(page.text(inspection(found, page)) + unbroken.text(_use(found)))
 
 
 def inspection(found: Inspection, page: Page) -> Iterator[RenderableType]:
@@ -62,11 +64,18 @@ def inspection(found: Inspection, page: Page) -> Iterator[RenderableType]:
                 yield Text("")
             first = False
             yield from _part(part, page)
-    use = _under("use", map(text.escape, found.use))
-    last = list(labelled([*_shards(found, page), *use], least=_LABEL))
+    last = list(labelled(_shards(found, page), least=_LABEL))
     if last and not first:
         yield Text("")
         yield from last
+
+
+def _use(found: Inspection) -> Iterator[RenderableType]:
+    """How to go on; one line each, so that a terminal breaks it and it can be copied."""
+    if found.use:
+        yield Text("")
+    for label, line in _under("use", found.use):
+        yield Text.assemble((f"{label:<{_LABEL}}  ", "dim"), text.escape(line))
 
 
 def _goes_with_others(file: FileFound) -> bool:
@@ -200,9 +209,12 @@ def _remarks(files: Sequence[FileFound], arrays: Arrays) -> Iterator[Line]:
 
 
 def _under(label: str | Text, lines: Iterable[str]) -> Iterator[Line]:
-    """Lines of one kind, with the label before the first."""
-    for index, line in enumerate(lines):
+    """Lines of one kind, with the label before the first, and so many at most."""
+    told = list(lines)
+    for index, line in enumerate(told[:_LINES]):
         yield ("" if index else label), line
+    if len(told) > _LINES:
+        yield "", f"and {len(told) - _LINES:,} more; --format json tells all"
 
 
 def _layer_group(group: LayersFound) -> str:
