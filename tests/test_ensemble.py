@@ -25,7 +25,10 @@ def row_weights(rule: Any, teachers: list[np.ndarray], labels: np.ndarray) -> np
     elif rule == "uniform":
         fixed = np.full(TEACHERS, 1 / TEACHERS)
     elif rule == "accuracy":
-        right = [np.mean([reference.top(r) == y for r, y in zip(one, labels)]) for one in scores]
+        right = [
+            np.mean([reference.top(r) == y for r, y in zip(one, labels, strict=True)])
+            for one in scores
+        ]
         fixed = np.array(right) / sum(right)
     elif rule == "confidence":
         sure = [np.mean([reference.confidence(row) for row in one]) for one in scores]
@@ -37,7 +40,10 @@ def row_weights(rule: Any, teachers: list[np.ndarray], labels: np.ndarray) -> np
         assert rule == "best_per_row"
         nll = np.array(
             [
-                [reference.cross_entropy(student=r, labels=int(y)) for r, y in zip(one, labels)]
+                [
+                    reference.cross_entropy(student=r, labels=int(y))
+                    for r, y in zip(one, labels, strict=True)
+                ]
                 for one in scores
             ]
         ).T
@@ -212,8 +218,10 @@ def test_bad_rows_hold_nan_and_their_neighbours_stay(tmp_path: Path) -> None:
 
 def side(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     rows = [row.tolist() for row in scores]
-    nll = [reference.cross_entropy(student=r, labels=int(y)) for r, y in zip(rows, labels)]
-    right = [reference.top(r) == y for r, y in zip(rows, labels)]
+    nll = [
+        reference.cross_entropy(student=r, labels=int(y)) for r, y in zip(rows, labels, strict=True)
+    ]
+    right = [reference.top(r) == y for r, y in zip(rows, labels, strict=True)]
     sure = np.array([reference.confidence(r) for r in rows])
     bins = np.clip(np.ceil(sure * 15).astype(int) - 1, 0, 14)
     gaps = [abs(sum(sure[bins == b]) - sum(np.array(right)[bins == b])) for b in range(15)]
@@ -252,8 +260,8 @@ def test_the_figures_of_the_report(tmp_path: Path) -> None:
     for pair in result["pairs"]:
         first, second = (teachers[pair[name]] for name in ("first", "second"))
         logs = [[reference.log_softmax(r.tolist()) for r in one] for one in (first, second)]
-        kl = [reference.divergence(p, q) for p, q in zip(*logs)]
-        back = [reference.divergence(q, p) for p, q in zip(*logs)]
+        kl = [reference.divergence(p, q) for p, q in zip(*logs, strict=True)]
+        back = [reference.divergence(q, p) for p, q in zip(*logs, strict=True)]
         same = np.mean(first.argmax(axis=1) == second.argmax(axis=1))
         assert pair["kl"] == pytest.approx(math.fsum(kl) / ROWS, rel=1e-9)
         assert pair["kl_reversed"] == pytest.approx(math.fsum(back) / ROWS, rel=1e-9)

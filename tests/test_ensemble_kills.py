@@ -4,29 +4,31 @@ Shortened in the suite; `pytest tests/test_ensemble_kills.py --full` does all of
 """
 
 import errno
+import itertools
 import os
 import random
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ensembles import child, command, config, dumps, plain_environment
 from runs import distill
 
 OPERATIONS = ("open", "write", "pwrite", "fsync", "replace", "mkdir", "unlink", "rmdir")
-OLD = b"what was there before"
+Done = subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(params=["a.h5", "a.npy"])
-def job(tmp_path: Path, request: pytest.FixtureRequest) -> "Job":
+@pytest.fixture(scope="module", params=["a.h5", "a.npy"])
+def job(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> "Job":
     """A run and what it should end in."""
-    dumps(tmp_path)
-    config(tmp_path, weights="fit", fit_rows=0.5)
-    made = Job(tmp_path, str(request.param))
+    folder = tmp_path_factory.mktemp("job")
+    dumps(folder)
+    made = Job(folder, str(request.param))
     made.setup()
     return made
 
@@ -77,67 +79,63 @@ class Job:
         assert not (self.folder / f"{self.output.name}.partial").exists()
 
 
-def ended_calls(job: Job, name: str, every: int, fault: object) -> Iterator[subprocess.Popen]:
-    """Runs that end at the 1st, the (1 + every)-th, ... call of an operation; until none does."""
-    at = 1
-    while True:
+def moments(full: bool, some: Sequence[int]) -> Iterator[int]:
+    """Which calls of an operation are struck: all of them, or some."""
+    return itertools.count(1) if full else iter(some)
+
+
+def struck(job: Job, name: str, moments: Iterator[int], fault: Any, **more: Any) -> Iterator[Done]:
+    """Runs in which such a call of an operation meets a fault, until there are no more calls."""
+    for at in moments:
         job.restore()
-        done = child([*job.arguments, job.output], names=[name], at=at, fault=fault)
+        done = child([*job.arguments, job.output], names=[name], at=at, fault=fault, **more)
         if done.returncode == 0:
             return
         yield done
-        at += every
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_killed_at_each_call(job: Job, name: str, full: bool) -> None:
     """kill -9 at an operation of the system: the old file or the new one, and it goes on."""
-    for done in ended_calls(job, name, 1 if full else 4, "kill"):
+    for done in struck(job, name, moments(full, (1, 6)), "kill"):
         assert done.returncode == -signal.SIGKILL
         job.check_whole()
         job.check_resumes()
 
 
+def check_words(job: Job, done: Done, *words: str) -> None:
+    """The last line says what happened, and how to go on where there is something to go on from."""
+    last = done.stderr.splitlines()[-1]
+    assert all(word in last for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+    kept = (job.folder / f"{job.output.name}.partial").exists()
+    assert kept == ("run again with --resume" in last)
+    job.check_whole()
+    job.check_resumes()
+
+
 @pytest.mark.parametrize("name", ["write", "pwrite", "fsync", "replace", "mkdir"])
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
-def test_refused_at_each_call(job: Job, name: str, number: int, full: bool) -> None:
+def test_refused_at_each_call(job: Job, name: str, full: bool) -> None:
     """An error of the system: one line, exit code 2, the old file or the new one."""
-    for done in ended_calls(job, name, 1 if full else 5, number):
-        assert done.returncode == 2, done.stderr
-        assert os.strerror(number) in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-        kept = (job.folder / f"{job.output.name}.partial").exists()
-        assert kept == ("run again with --resume" in done.stderr.splitlines()[-1])
-        job.check_whole()
-        job.check_resumes()
+    for number in (errno.EIO, errno.ENOSPC) if full else (errno.ENOSPC,):
+        for done in struck(job, name, moments(full, (1, 9)), number):
+            assert done.returncode == 2, done.stderr
+            check_words(job, done, "distill: error: --output", os.strerror(number))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("name", ["write", "pwrite", "fsync", "replace"])
-def test_ended_at_each_call(job: Job, name: str, number: int, code: int, full: bool) -> None:
-    """Ctrl-C and SIGTERM: their exit codes, the old file whole, the last line says how to go on."""
-    at = 1
-    while True:
-        job.restore()
-        done = child(
-            [*job.arguments, job.output], names=[name], at=at, fault="before", signal=int(number)
-        )
-        if done.returncode == 0:
-            break
-        assert done.returncode == code, done.stderr
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith(f"distill: error: {'interrupted' if code == 130 else 'terminated'}")
-        kept = (job.folder / f"{job.output.name}.partial").exists()
-        assert kept == ("run again with --resume" in last)
-        job.check_whole()
-        job.check_resumes()
-        at += 1 if full else 5
+def test_ended_at_each_call(job: Job, name: str, full: bool) -> None:
+    """Ctrl-C and SIGTERM: their exit codes, and the old file or the new one."""
+    for number, code, word in ((2, 130, "interrupted"), (15, 143, "terminated")):
+        for done in struck(job, name, moments(full, (number % 9,)), "before", signal=number):
+            assert done.returncode == code, done.stderr
+            check_words(job, done, f"distill: error: {word}")
 
 
 def test_killed_at_random_moments(job: Job, full: bool) -> None:
     """At any time from the start of the process to its end."""
-    moments = random.Random(0)
-    for _ in range(100 if full else 5):
+    rng = random.Random(0)
+    for _ in range(100 if full else 3):
         job.restore()
         begin = time.monotonic()
         run = subprocess.Popen(
@@ -146,7 +144,7 @@ def test_killed_at_random_moments(job: Job, full: bool) -> None:
             stderr=subprocess.DEVNULL,
             env=plain_environment(),
         )
-        time.sleep(moments.uniform(0.3, 1.2))
+        time.sleep(rng.uniform(0.3, 1.2))
         run.kill()
         run.wait()
         assert time.monotonic() - begin < 60
@@ -156,7 +154,7 @@ def test_killed_at_random_moments(job: Job, full: bool) -> None:
 
 def test_a_first_run_leaves_no_part_of_a_file(job: Job, full: bool) -> None:
     """Where nothing was before there is the new file or none."""
-    for at in range(1, 60, 1 if full else 9):
+    for at in moments(full, (2, 7, 20)):
         for path in (job.output, job.beside):
             path.unlink(missing_ok=True)
         done = child([*job.arguments, job.output], names=["replace", "write", "fsync"], at=at)
@@ -170,5 +168,6 @@ def test_the_last_line_counts_the_pieces(job: Job) -> None:
     """And names the folder that they are in."""
     job.restore()
     done = child([*job.arguments, job.output], names=["replace"], at=5, fault="before", signal=2)
-    assert re.search(r"a\.\w+\.partial keeps \d finished pieces?: run again with --resume to go on$",
-                     done.stderr.splitlines()[-1])  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"keeps \d finished pieces?: run again with --resume to go on$", last)
+    assert f"{job.output}.partial" in last

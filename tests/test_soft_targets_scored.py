@@ -68,7 +68,7 @@ def bucketed(row: list[float], chosen: list[int]) -> list[float]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 2, 5, CLASSES - 1, CLASSES])
 def test_the_largest_classes_and_a_tail_bucket(tmp_path: Path, kind: str, k: int) -> None:
-    """KL and reverse KL are those of the bucketed distributions; the KL is at most the whole one."""
+    """KL and reverse KL are those of the bucketed rows; the KL is at most that of whole rows."""
     dumps(tmp_path)
     written(tmp_path, "whole.npy", "--dtype", "float64")
     written(tmp_path, "k.h5", "--kind", kind, "--dtype", "float64", "--top-k", str(k))
@@ -105,7 +105,7 @@ def test_what_a_top_k_file_cannot_tell_is_named(tmp_path: Path) -> None:
 
 
 def test_a_tail_of_sixteen_bits_is_no_noise(tmp_path: Path) -> None:
-    """log_z belongs to the values as they are stored, so a rounded row has its mass all the same."""
+    """log_z belongs to the values as they are stored, so a rounded row has its mass still."""
     dumps(tmp_path)
     losses = {}
     for dtype in ("float16", "float64"):

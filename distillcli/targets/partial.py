@@ -57,17 +57,25 @@ class Partial:
         self._job = job
         self._notes: dict[str, Any] = {}
         self._pieces = 0
-        with told(self.folder, ROLE):
-            made = _make(self.folder)
-            self._lock = _locked(self.folder)
+        self._lock = -1
+        made = False
         try:
+            with told(self.folder, ROLE):
+                made = _make(self.folder)
+                sync_folder(self.folder.parent)
+                self._lock = _locked(self.folder)
             self._take_over(resume, discard)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             if made:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         leaving.add(self._leave)
+
+    def _unlock(self) -> None:
+        fd, self._lock = self._lock, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _leave(self) -> str:
         """What to say to somebody who ends the run; nothing stays where there is nothing to use."""
@@ -213,7 +221,7 @@ class Partial:
         else:
             self.remove()
         leaving.discard(self._leave)
-        os.close(self._lock)
+        self._unlock()
 
 
 def _resumable(error: BaseException) -> bool:
@@ -243,7 +251,6 @@ def _make(folder: Path) -> bool:
         if folder.is_dir() and not folder.is_symlink():
             return False
         raise NotADirectoryError(errno.ENOTDIR, "it is not a folder") from None
-    sync_folder(folder.parent)
     return True
 
 
