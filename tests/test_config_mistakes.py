@@ -481,6 +481,28 @@ MISTAKES = {
         ENSEMBLE + "ensemble: {weights: accuracy, alpha: 1}\n",
         ["4:12: ensemble.weights: accuracy weights need labels; add labels: FILE"],
     ),
+    "weights that need labels": (
+        ENSEMBLE + "ensemble: {weights: best_per_row, alpha: 1}\n",
+        ["4:12: ensemble.weights: best_per_row weights need labels; add labels: FILE"],
+    ),
+    "fit of another mean": (
+        ENSEMBLE + "labels: l.npy\nensemble: {weights: fit}\n",
+        [
+            "5:12: ensemble.weights: fit weights are those of a mean of probabilities, and combine "
+            "is logits; set combine: probabilities"
+        ],
+    ),
+    "share of rows that nothing is found on": (
+        ENSEMBLE + "ensemble: {weights: confidence, fit_rows: 0.5}\n",
+        [
+            "4:33: ensemble.fit_rows: is for weights that are found from labels: accuracy and fit; "
+            "leave it out"
+        ],
+    ),
+    "share of rows above 1": (
+        ENSEMBLE + "labels: l.npy\nensemble: {weights: accuracy, fit_rows: 2}\n",
+        ["5:31: ensemble.fit_rows: must be a number from 1e-06 to 1, not 2"],
+    ),
     "ensemble alpha without labels": (
         ENSEMBLE + "ensemble: {alpha: 0}\n",
         [

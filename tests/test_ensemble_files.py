@@ -223,6 +223,17 @@ def test_resuming_what_is_finished_gives_it_again(folder: Path) -> None:
     assert run(folder, "a.h5", "--resume").code == 2
 
 
+def test_the_same_bytes_however_the_work_is_cut(begun: Path) -> None:
+    """Threads, batch size and pieces; a run may be resumed with others of them."""
+    arguments = ["ensemble", begun / "config.yaml", "--output"]
+    resumed = child([*arguments, begun / "a.h5", "--resume", "--threads", "3"], piece=1 << 20)
+    assert resumed.returncode == 0, resumed.stderr
+    for name, options in (("b.h5", ("--threads", "1")), ("c.h5", ("--batch-size", "5"))):
+        assert run(begun, name, *options).code == 0
+    found = [held(begun / name)["targets"].tobytes() for name in ("a.h5", "b.h5", "c.h5")]
+    assert found == found[:1] * 3
+
+
 def test_two_runs_do_not_write_one_output(folder: Path) -> None:
     """The second one is told."""
     import fcntl

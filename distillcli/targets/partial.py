@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from distillcli.errors import DataError, DistillError
+from distillcli.errors import BackendError, DataError, DistillError
 from distillcli.outputs import leaving, sync_folder, told
 from distillcli.targets.pieces import Piece, pack, unpack
 
@@ -227,7 +227,7 @@ class Partial:
 def _resumable(error: BaseException) -> bool:
     """Whether the same job may succeed the next time."""
     cause = error.__cause__
-    if isinstance(error, DistillError):
+    if isinstance(error, DistillError) and not isinstance(error, BackendError):
         return isinstance(cause, OSError) and getattr(error, "where", "").startswith(ROLE)
     return True
 
