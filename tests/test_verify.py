@@ -172,5 +172,10 @@ def test_an_npy_file_and_the_words_of_another_one(tmp_path: Path) -> None:
     (tmp_path / "a.npy.json").write_bytes(first)
     assert "is not the file that a.npy.json describes" in distill("verify", tmp_path / "a.npy").err
     assert loss(tmp_path / "a.npy") is None
+    nameless = first.replace(b'"schema": "distillcli.', b'"schema": "distillcly.')
+    written(tmp_path, "a.npy", "--overwrite", student=True)
+    (tmp_path / "a.npy.json").write_bytes(nameless)
+    assert "does not say what it is" in distill("verify", tmp_path / "a.npy").err
+    assert loss(tmp_path / "a.npy") is None
     os.unlink(tmp_path / "a.npy.json")
     assert loss(tmp_path / "a.npy") is not None

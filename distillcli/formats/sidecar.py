@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distillcli.errors import FormatError
-from distillcli.formats.declared import DAMAGED, FAMILY
+from distillcli.formats.declared import DAMAGED, FAMILY, declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile, sample_crc
 from distillcli.formats.readers import StoredArray
@@ -46,6 +46,8 @@ def words_beside(file: InputFile) -> dict[str, str]:
     words: dict[str, str] | None = known.get(mark_of(file.size, sample_crc(file)))
     if words is None:
         raise FormatError(file.where, f"is not the file that {name} describes", DAMAGED)
+    if declaration(words, file.where) is None:
+        raise FormatError(f"{name} beside {file.where}", "does not say what it is", DAMAGED)
     return words
 
 
