@@ -55,7 +55,7 @@ class TopK:
         xp = namespace(self.log_p)
         rest = 1.0 - row_sum(xp.exp(self.log_p))
         rest = xp.where(rest > self.noise, rest, 0.0)
-        return Logits(xp.concat([self.log_p, _log(rest)[:, None]], axis=-1) * self.temperature)
+        return Logits(_beside(self.log_p, _log(rest)) * self.temperature)
 
     def bucketed_alike(self, other: Logits) -> Logits:
         """Whole rows [rows, classes] in the same k + 1 classes."""
@@ -63,11 +63,18 @@ class TopK:
         soft = other.softened(self.temperature)
         chosen = xp.take_along_axis(soft.exps, self.indices, axis=-1)
         # The others are summed, not taken from the whole, where a small rest would be rounded off.
-        others = xp.asarray(soft.exps, copy=True)
+        others = soft.exps + 0.0
         others[xp.arange(others.shape[0])[:, None], self.indices] = 0.0
         kept = _log(widen(chosen)) - soft.log_total[:, None]
         rest = _log(row_sum(others)) - soft.log_total
-        return Logits(xp.concat([kept, rest[:, None]], axis=-1) * self.temperature)
+        return Logits(_beside(kept, rest) * self.temperature)
+
+
+def _beside(columns: Array, last: Array) -> Array:
+    """[rows, k] and [rows] as [rows, k + 1]."""
+    xp = namespace(columns)
+    join = xp.concat if hasattr(xp, "concat") else xp.concatenate  # CuPy before 14
+    return join([columns, last[:, None]], axis=-1)
 
 
 def _log(mass: Array) -> Array:

@@ -16,7 +16,7 @@ from distillcli.config import Ensemble
 from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.mixture import ROWS, Fit, Floats, fit
-from distillcli.numerics import Logits
+from distillcli.numerics import Logits, cast
 from distillcli.passes import Passes
 from distillcli.teachers import Combine, blend
 
@@ -104,7 +104,7 @@ def _by_label(tile: Tile, roles: Sequence[str]) -> list[Array]:
     found = [metrics.nll(tile.logits(role), tile.labels()) for role in roles]
     xp = namespace(found[0])
     best = xp.argmin(xp.stack(found), axis=0)
-    return [xp.astype(best == index, xp.float64) for index in range(len(roles))]
+    return [cast(best == index, xp.float64) for index in range(len(roles))]
 
 
 _ROW_RULES: dict[str, Callable[[Tile, Sequence[str]], list[Array]]] = {

@@ -18,7 +18,7 @@ LAYERS = [
     "cli",
     "commands report",
     "collection",
-    "groups perrow worst",
+    "blend_run groups perrow worst",
     "blending details memory tabulate",
     "measures",
     "weighting",
