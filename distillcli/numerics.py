@@ -297,3 +297,30 @@ def weighted_by_p(
     reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
     beyond = row_sum(at_least(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0))
     return at_least(near + tail * beyond, 0.0)
+
+
+def multiplied(features: Array, matrix: Array, *, start: int, cell: int) -> Array:
+    """Rows times a matrix; a row's product does not depend on the rows that come with it.
+
+    A library adds up in another order for another number of rows. So it is always given whole cells
+    of a grid from row 0 of the dump, the ends filled up with zeros.
+
+    Args:
+        features: [rows, in].
+        matrix: [in, out].
+        start: the number of the first row.
+        cell: rows of a cell.
+
+    Returns:
+        [rows, out].
+    """
+    xp = namespace(features)
+    rows, width = features.shape
+    before = start % cell
+    cells = -(-(before + rows) // cell)
+    if cells * cell != rows:
+        filled = xp.zeros((cells * cell, width), dtype=features.dtype)
+        filled[before : before + rows, :] = features
+        features = filled
+    product = xp.matmul(xp.reshape(features, (cells, cell, width)), matrix)
+    return xp.reshape(product, (cells * cell, -1))[before : before + rows, :]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from distillcli.backend import Array
-from distillcli.batches import Tile
+from distillcli.batches import PRODUCT_ROWS, Tile
 from distillcli.config import Config, LossChoice
 from distillcli.errors import MismatchError
 from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
-from distillcli.numerics import Logits
+from distillcli.numerics import Logits, multiplied
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 # Teacher and student over the same classes, at a temperature.
@@ -137,7 +137,7 @@ def layer_columns(
         def rows(tile: Tile) -> Array:
             student = tile.features(f"student_hidden[{layer.student}]")
             if matrix is not None:
-                student = student @ matrix
+                student = multiplied(student, matrix, start=tile.start, cell=PRODUCT_ROWS)
             teacher = tile.features(f"teacher_hidden[{layer.teacher}]")
             return loss.function(teacher=teacher, student=student)
 

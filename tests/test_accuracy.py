@@ -278,7 +278,7 @@ def test_masks_of_runs(tmp_path: Path, classes: int, element: str) -> None:
             assert np.flatnonzero(infinite).tolist() == expected
             assert (result["loss"] is None) == bool(expected)
             if expected:
-                assert result["nonfinite"]["loss"] == len(expected)
+                assert result["nonfinite"]["soft"] == len(expected)
 
 
 @pytest.mark.parametrize("element", ELEMENTS)
