@@ -10,7 +10,7 @@ from runs import ROOT, distill
 from test_soft_targets_scored import response
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-EXAMPLE = ROOT / "examples" / "soft_targets.py"
+EXAMPLE = ROOT / "tests" / "examples" / "soft_targets.py"
 
 
 def soft_targets(path: Path) -> "torch.utils.data.Dataset":
