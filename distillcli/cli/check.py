@@ -56,7 +56,7 @@ def check(
     *,
     shared: Checking,
 ) -> None:
-    """Score again, compare with a saved result; exit 1 if a number is outside its limit."""
+    """Hold every number against a saved result. Exit 1 if one is outside its limit."""
     out = Verdicts(shared)
     inputs = {"config": config, "baseline": baseline, "current": current}
     out.keep_apart((role, path) for role, path in inputs.items() if path is not None)

@@ -7,7 +7,7 @@ from distillcli.cli.options import TABLE_OR_JSON, Shared, TableOrJson, command
 
 @command("doctor")
 def doctor(format: TableOrJson = "table", *, shared: Shared) -> None:
-    """Versions, files that can be read, devices, what `--device auto` chooses and why."""
+    """What distill runs on here, and what `--device auto` takes."""
     format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli.commands.doctor import doctor as run
     from distillcli.report.checkup import write_checkup

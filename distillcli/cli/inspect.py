@@ -23,7 +23,7 @@ def inspect(
     *,
     shared: Shared,
 ) -> None:
-    """What is in stored files: names, shapes, types, layout, range, and what it looks like."""
+    """What is in stored files. Names, shapes, types, layout, range, and what it looks like."""
     format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli import report
     from distillcli.commands.inspect import inspect as run

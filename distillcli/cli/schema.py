@@ -8,7 +8,7 @@ from distillcli.cli.options import Shared, command
 
 @command("schema")
 def schema(*, shared: Shared) -> None:
-    """Print the JSON Schema of the config, with which editors complete and check it."""
+    """Print the JSON Schema of the config. Editors complete and check with it."""
     from distillcli.commands.schema import schema as run
 
     sys.stdout.write(json.dumps(run(), indent=2) + "\n")

@@ -24,7 +24,7 @@ def validate(
     *,
     shared: Configuring,
 ) -> None:
-    """Check a config and the headers of its inputs, and print what a run would do."""
+    """Check a config and its inputs' headers. Prints what a run would do."""
     format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli.commands.strategy import from_file
     from distillcli.plan import of_config

@@ -19,7 +19,7 @@ def verify(
     *,
     shared: Shared,
 ) -> None:
-    """Check a soft-target file against its checksums and its own declarations."""
+    """Check a soft-target file. It is held against its checksums and its own declarations."""
     import json
 
     from distillcli import report
