@@ -25,7 +25,7 @@ def init(
     *,
     shared: Shared,
 ) -> None:
-    """Print a commented config to start from. It runs on the sample data, or on files of your own."""
+    """Print a commented config to start from. On the sample data, or on files of your own."""
     from distillcli import report
     from distillcli.commands.init import init as run
     from distillcli.commands.init import sample_steps
