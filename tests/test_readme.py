@@ -1,5 +1,11 @@
 """What the README shows is what the product does."""
 
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import readme
 
@@ -28,3 +34,87 @@ def test_a_wrong_output_would_be_found() -> None:
     assert readme.matches("...\nloss 1\n", "a\nb\nloss 1\n")
     assert not readme.matches("loss 1\n", "loss 2\n")
     assert not readme.matches("loss 1\n", "loss 1\nloss 1\n")
+
+
+def block(language: str, start: str) -> str:
+    """The one block of a language that has this text in it."""
+    (found,) = [text for text in fenced(language) if start in text]
+    return found
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+
+
+def shell(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command in a folder with the configs and the sample data."""
+    for name in ("configs", "sample_data"):
+        shutil.copytree(readme.ROOT / name, folder / name, dirs_exist_ok=True)
+    return subprocess.run(
+        ["bash", "-c", text],
+        cwd=folder,
+        env=readme.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_errors_are_those_of_the_command(tmp_path: Path) -> None:
+    """The words on stderr stand below the command that gives them."""
+    command = next(
+        item.text
+        for _, blocks in SECTIONS
+        for shown in blocks
+        for item in shown.commands
+        if "nowhere.npy" in item.text
+    )
+    assert shell(command, tmp_path).stderr == block("text", "nowhere.npy")
+
+
+def test_doctor_has_the_lines_that_are_shown(tmp_path: Path) -> None:
+    """What doctor finds differs from machine to machine; what it looks at does not."""
+    printed = shell("distill doctor", tmp_path).stdout
+    command, *lines = block("text", "$ distill doctor").splitlines()
+    assert command == "$ distill doctor"
+    # A machine that has a GPU misses nothing.
+    labels = {re.split(r"  +", line.strip())[0] for line in lines} - {
+        "",
+        "...",
+        "missing",
+        "to get it",
+    }
+    assert all(re.search(rf"^ *{re.escape(label)}", printed, re.M) for label in labels)
+
+
+def test_the_dump_from_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten lines write files that score reads."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.chdir(tmp_path)
+    batches = [(torch.randn(4, 3), torch.tensor([0, 1, 2, 1])) for _ in range(3)]
+    exec(block("python", "np.save"), {"loader": batches, "model": torch.nn.Linear(3, 5)})
+    command = "distill score --teacher student.npy --student run.h5::student/logits"
+    assert shell(f"{command} --labels run.h5::labels", tmp_path).returncode == 0
+
+
+def test_the_example_of_training_is_the_file() -> None:
+    """The class that is shown is the one that the tests use."""
+    file = readme.ROOT / "tests" / "examples" / "soft_targets.py"
+    shown = block("python", "class SoftTargets")
+    assert shown[shown.index("class SoftTargets") :] in file.read_text(encoding="utf-8")
+
+
+def test_the_block_of_limits_is_a_config(tmp_path: Path) -> None:
+    """It can be put below a config as it is."""
+    (tmp_path / "limits.yaml").write_text(block("yaml", "mode: drift"))
+    both = "cat configs/response.yaml limits.yaml > configs/mine.yaml"
+    done = shell(f"{both} && distill validate configs/mine.yaml", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_pytest(tmp_path: Path) -> None:
+    """The fixture is there, and the test passes on the sample data."""
+    (tmp_path / "test_student.py").write_text(block("python", "distill_check"))
+    done = shell(f"{sys.executable} -m pytest -q -p no:cacheprovider test_student.py", tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
