@@ -208,14 +208,63 @@ def test_an_update_writes_the_baseline_and_tells_what_changed(tmp_path: Path) ->
     assert check(config, base).code == 0
 
 
-def test_an_update_replaces_a_damaged_baseline_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "strategy: response\n", ""])
+def test_an_update_replaces_saved_results_alone(tmp_path: Path, text: str) -> None:
+    """What is no saved result may be somebody's file: it stays, and the way out is told."""
     config = dump(tmp_path)
     base = tmp_path / "base.json"
-    base.write_text("{")
+    base.write_text(text)
     done = distill("check", config, "--baseline", base, "--update-baseline")
-    assert done.code == 0
-    assert any("is not JSON" in note and "it is replaced" in note for note in done.notes)
-    assert check(config, base).code == 0
+    assert done.code == 2
+    assert "only a saved result is replaced" in done.err
+    assert base.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["student.npy", "config.yaml"])
+def test_an_update_never_replaces_an_input(tmp_path: Path, name: str) -> None:
+    """An array that is read and the config stay as they are."""
+    config = dump(tmp_path)
+    before = (tmp_path / name).read_bytes()
+    done = distill("check", config, "--baseline", tmp_path / name, "--update-baseline")
+    assert done.code == 2
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_the_rows_of_a_baseline_take_no_other_file_s_place(tmp_path: Path) -> None:
+    """NAME.rows.npy is written where it is free, or belongs to the baseline that is replaced."""
+    config = dump(tmp_path)
+    rows = tmp_path / "base.rows.npy"
+    rows.write_bytes(b"mine")
+    command = ("check", config, "--baseline", tmp_path / "base.json", "--update-baseline")
+    significant = ("--set", "check.significant=true")
+    done = distill(*command, *significant)
+    assert done.code == 2
+    assert "base.rows.npy: is there already" in done.err
+    assert rows.read_bytes() == b"mine"
+    rows.unlink()
+    assert distill(*command, *significant).code == 0
+    assert distill(*command, *significant).code == 0
+
+
+def test_a_folder_that_is_missing_is_told_before_the_work(tmp_path: Path) -> None:
+    """Nothing is scored for a baseline that cannot be written."""
+    config = dump(tmp_path)
+    base = tmp_path / "no" / "base.json"
+    done = distill("check", config, "--baseline", base, "--update-baseline")
+    assert done.code == 2
+    assert "there is no such folder" in done.err
+    assert "distill: score:" not in done.err
+
+
+@pytest.mark.parametrize("form", ["md", "junit", "github"])
+def test_times_are_told_in_plain_characters(tmp_path: Path, form: str) -> None:
+    """No placeholder of the table's layout gets into the other formats."""
+    config = dump(tmp_path)
+    done = distill("check", config, "--baseline", baseline(tmp_path, config), "--format", form)
+    assert "time " in done.out or form == "github"
+    assert "ue000" not in done.out
+    assert "57344" not in done.out
+    assert "\ue000" not in done.out
 
 
 def test_a_failed_update_leaves_the_old_baseline(tmp_path: Path) -> None:

@@ -287,3 +287,15 @@ def test_chunks_are_neither_small_nor_large(tmp_path: Path) -> None:
         assert 250_000 <= np.prod(chunk) * 4 <= 4 << 20
         assert held(folder / "a.h5")["targets"].shape == (rows, classes)
         shutil.rmtree(folder)
+
+
+def test_the_config_is_never_the_output(tmp_path: Path) -> None:
+    """A config may have any name; it stays what it is."""
+    dumps(tmp_path)
+    named = tmp_path / "config.h5"
+    named.write_bytes(config(tmp_path).read_bytes())
+    before = named.read_bytes()
+    done = distill("ensemble", named, "--output", named, "--overwrite")
+    assert done.code == 2
+    assert "is one of the inputs" in done.err
+    assert named.read_bytes() == before

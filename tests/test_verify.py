@@ -37,10 +37,12 @@ def test_a_whole_file_is_accepted(target: Path) -> None:
     """And described."""
     done = distill("verify", target, "--format", "json")
     assert done.code == 0, done.err
-    assert done.data["rows"] == "60 of 7 classes"
-    assert done.data["checksums"] == "every dataset and every attribute matches"
+    assert done.data["schema"] == "distillcli.verify/1"
+    assert (done.data["rows"], done.data["classes"]) == (60, 7)
+    assert sum(done.data["weights"]) == pytest.approx(1.0)
     table = distill("verify", target)
-    assert done.data["holds"] in table.out
+    assert "60 of 7 classes" in table.out
+    assert "every dataset and every attribute matches" in table.out
 
 
 def content(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """`distill check` on the command line."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from distillcli.cli.completion import complete_config
 from distillcli.cli.options import command
 from distillcli.cli.verdicts import Checking, Verdicts
 from distillcli.errors import UsageError
+from distillcli.written import Written, keep_apart
 
 if TYPE_CHECKING:
     from distillcli.commands.check import Current
@@ -58,7 +60,8 @@ def check(
 ) -> None:
     """Hold every number against a saved result. Exit 1 if one is outside its limit."""
     out = Verdicts(shared)
-    inputs = {"config": config, "baseline": baseline, "current": current}
+    others = {"config": config, "current": current}
+    inputs = {**others, "baseline": baseline}
     out.keep_apart((role, path) for role, path in inputs.items() if path is not None)
     with out.told():
         from distillcli.commands.check import check as run
@@ -70,7 +73,9 @@ def check(
         check_allowed(names)
         strategy = _config(config, current, shared)
         limits = _limits(strategy, fail_on or [])
-        source = _source(config, strategy, current, "schema" in names, out)
+        new = [Written("--baseline", baseline)] if update_baseline else []
+        keep_apart(new, [(role, path) for role, path in others.items() if path is not None])
+        source = _source(config, strategy, current, "schema" in names, new, out)
         if update_baseline:
             found = update(source, baseline, limits, note=out.note)
         else:
@@ -109,6 +114,7 @@ def _source(
     strategy: "Config | None",
     current: Path | None,
     any_schema: bool,
+    baseline: Sequence[Written],
     out: Verdicts,
 ) -> "Current":
     from distillcli.commands.check import saved_before, scored_now
@@ -123,7 +129,7 @@ def _source(
         progress=out.progress,
         note=out.note,
         selection=out.shared.selection(),
-        written=tuple(file for _, file in out.files()),
+        written=(*(file for _, file in out.files()), *baseline),
     )
 
 

@@ -59,6 +59,7 @@ def ensemble(
 
     out = Output(shared, shared.format)
     spec = Spec(output, kind, dtype, top_k, compression, copy_labels)
+    spec.refuse_inputs([str(config)])
     strategy = from_file(config, shared.settings(), require_student=False)
     result = run(
         strategy,

@@ -34,6 +34,6 @@ def verify(
 
     found = run(file, progress=progress)
     if format == "json":
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        sys.stdout.write(json.dumps(found.data, indent=2) + "\n")
     else:
-        report.print_facts(found, sys.stdout, color=color)
+        report.print_facts(found.lines, sys.stdout, color=color)

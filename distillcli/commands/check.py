@@ -27,7 +27,7 @@ from distillcli.passes import ALL, Watch
 from distillcli.result import Result
 from distillcli.saved import read_result, result_json
 from distillcli.selection import Selection
-from distillcli.written import Written
+from distillcli.written import Written, check_writable
 
 METRICS = "metrics"  # lifts the demand that no number of the baseline is missing now
 LIFTABLE = (*CONDITIONS, METRICS)
@@ -143,14 +143,16 @@ def update(current: Current, baseline: Path, limits: Check, *, note: Note) -> Co
     the old baseline has it.
 
     Raises:
-        DataError: it cannot be written; what scoring raises.
+        DataError: it cannot be written, or something else is in its place; what scoring raises.
     """
-    old = _old(baseline, note)
+    check_writable([Written("--baseline", baseline)])
+    old = _old(baseline)
     with_rows = limits.significant or (old is not None and "per_row" in old.facts)
+    rows = _rows_beside(baseline, old) if with_rows else None
     with current(with_rows) as now:
         if limits.significant and now.rows is None:
             raise DataError(now.name, "has no loss of single rows, which check.significant needs")
-        _write(baseline, now)
+        _write(baseline, now, rows)
         lost = list(now.result.nonfinite)
         if lost:
             note(f"not finite, so that every check against this baseline fails: {', '.join(lost)}")
@@ -217,28 +219,44 @@ def _noise(
     return noise
 
 
-def _old(baseline: Path, note: Note) -> Result | None:
-    """The baseline that is replaced; one that cannot be read is told and left out."""
+def _old(baseline: Path) -> Result | None:
+    """The baseline that is replaced. Any other file in its place stays: it may be an input.
+
+    Raises:
+        FormatError: what is there is no saved result.
+    """
     try:
         return read_result(baseline, role="baseline")
     except MissingError:
         return None
     except FormatError as error:
-        if baseline.exists() and not baseline.is_file():
-            raise
-        note(f"{error.where}: {error.problem}; it is replaced")
-        return None
+        hint = "only a saved result is replaced: give another path, or remove the file"
+        raise FormatError(error.where, error.problem, hint) from None
 
 
-def _write(path: Path, now: Scored) -> None:
+def _rows_beside(baseline: Path, old: Result | None) -> Path:
+    """Where the loss of every row goes: NAME.rows.npy, free or of the baseline that is replaced.
+
+    Raises:
+        DataError: another file is there.
+    """
+    path = baseline.with_name(f"{baseline.stem}.rows.npy")
+    known = old.facts.get("per_row") if old is not None else None
+    mine = isinstance(known, dict) and known.get("path") == path.name
+    if path.exists() and not mine:
+        problem = "is there already, and belongs to no baseline"
+        raise DataError(f"rows of the baseline {path}", problem, "call the baseline something else")
+    return path
+
+
+def _write(path: Path, now: Scored, beside: Path | None) -> None:
     """Both files take their names one right after the other, when both are whole."""
     facts = dict(now.result.facts)
     with ExitStack() as files:
         baseline = files.enter_context(replacing(path, role="baseline"))
-        if now.rows is not None:
-            name = f"{path.stem}.rows.npy"
-            rows = files.enter_context(replacing(path.with_name(name), role="rows of the baseline"))
+        if now.rows is not None and beside is not None:
+            rows = files.enter_context(replacing(beside, role="rows of the baseline"))
             with open(now.rows.path, "rb") as source:
                 shutil.copyfileobj(source, rows)
-            facts["per_row"] = {"path": name, "crc32": now.rows.crc32, "rows": now.rows.rows}
+            facts["per_row"] = {"path": beside.name, "crc32": now.rows.crc32, "rows": now.rows.rows}
         baseline.write(result_json(replace(now.result, facts=facts)).encode("ascii"))

@@ -1,15 +1,26 @@
 """`distill verify`: a soft-target file against its checksums and its own declarations."""
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distillcli.passes import Watch
 from distillcli.targets import check
 
+SCHEMA = "distillcli.verify/1"
 
-def verify(path: Path, *, progress: Watch) -> dict[str, str]:
-    """What a file that holds what it says is, one line each.
+
+@dataclass(frozen=True)
+class Verified:
+    """A soft-target file that holds what it says: as data, and as lines for people."""
+
+    data: dict[str, Any]
+    lines: dict[str, str]
+
+
+def verify(path: Path, *, progress: Watch) -> Verified:
+    """What a file is that holds what it says.
 
     Raises:
         MissingError, FormatError, DataError: it is not there, no soft-target file, or damaged.
@@ -22,17 +33,37 @@ def verify(path: Path, *, progress: Watch) -> dict[str, str]:
         f"{name} {one.dtype} {list(one.shape)}" for name, one in known.datasets.items()
     )
     without = f", of which {found.rows_without:,} hold NaN" if found.rows_without else ""
-    return {
+    weights = json.loads(words.get("weights", "[]"))
+    data = {
+        "schema": SCHEMA,
+        "file": str(path),
+        "bytes": found.size,
+        "kind": known.kind,
+        "temperature": known.temperature,
+        "top_k": known.top_k,
+        "rows": known.rows,
+        "rows_without": found.rows_without,
+        "classes": known.classes,
+        "datasets": {
+            name: {"dtype": str(one.dtype), "shape": list(one.shape)}
+            for name, one in known.datasets.items()
+        },
+        "combine": words.get("combine"),
+        "weights": weights,
+        "weights_rule": words.get("weights_rule"),
+        "tool": words.get("tool"),
+    }
+    lines = {
         "file": f"{path}, {found.size:,} bytes",
         "holds": f"{known.kind} at temperature {known.temperature:g}, {held}",
         "rows": f"{known.rows:,} of {known.classes:,} classes{without}",
         "datasets": datasets,
-        "blend": f"{words.get('combine')}, weights {_weights(words)}",
+        "blend": f"{words.get('combine')}, weights {_weights(weights, words.get('weights_rule'))}",
         "written by": words.get("tool", ""),
         "checksums": "every dataset and every attribute matches",
     }
+    return Verified(data, lines)
 
 
-def _weights(words: Mapping[str, str]) -> str:
-    weights = ", ".join(f"{weight:.6g}" for weight in json.loads(words.get("weights", "[]")))
-    return f"{weights} ({words.get('weights_rule')})"
+def _weights(weights: list[float], rule: str | None) -> str:
+    return f"{', '.join(f'{weight:.6g}' for weight in weights)} ({rule})"

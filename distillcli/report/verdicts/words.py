@@ -1,7 +1,7 @@
 """What every format says of a comparison, in words that are safe to print."""
 
 from distillcli.comparison import Comparison, Row
-from distillcli.report.text import duration, escape
+from distillcli.report.text import TIE, duration, escape
 from distillcli.result import Number
 
 MODES = {
@@ -66,7 +66,7 @@ def closing(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _time(before: str, now: str) -> str:
     try:
-        return f"time {duration(float(before))}, now {duration(float(now))}"
+        return f"time {duration(float(before))}, now {duration(float(now))}".replace(TIE, " ")
     except ValueError:
         return f"time {escape(before)}, now {escape(now)}"
 
