@@ -1,5 +1,6 @@
 """What a command has found, as plain data: the one thing that every report is made of."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,6 +9,15 @@ from typing import Any
 SCHEMA = "distillcli.result/1"
 
 Number = float | int | None  # None stands for a number that is not finite
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """Data as every command prints them: reading it gives the same doubles. ASCII only.
+
+    Raises:
+        ValueError: a number is not finite, which is a mistake of ours: results hold None instead.
+    """
+    return json.dumps(data, allow_nan=False, indent=2) + "\n"
 
 
 def finite(value: float) -> float | None:

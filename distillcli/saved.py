@@ -19,6 +19,7 @@ from distillcli.result import (
     Result,
     TeacherResult,
     WorstRow,
+    json_text,
 )
 
 MAX_BYTES = 64 << 20  # 4096 batches, the most there are, take about 3 MB
@@ -267,7 +268,7 @@ def result_json(result: Result) -> str:
     Raises:
         ValueError: a number is not finite, which is a mistake of ours: results hold None instead.
     """
-    return json.dumps(result.as_dict(), allow_nan=False, indent=2) + "\n"
+    return json_text(result.as_dict())
 
 
 def saved_facts(result: Result, *path: str) -> Any:

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -50,9 +51,11 @@ class Table:
 
     def loss(self) -> Number:
         means = {term.name: self.done.mean(term.name) for term in self.scoring.terms}
-        return finite(weighted(self.weights(), means))
+        return _loss(self.scoring, means)
 
+    @cached_property
     def metrics(self) -> dict[str, Number]:
+        """Found once: quantiles sort the values of all rows."""
         names = self.scoring.metrics
         levels = [_level(METRICS[name]) for name in names]
         wanted = [level for level in levels if level is not None]
@@ -89,7 +92,7 @@ class Table:
         found = {term.name: counts[term.name] for term in self.scoring.terms}
         found |= {
             name: counts[METRICS[name].columns[0]]
-            for name, value in self.metrics().items()
+            for name, value in self.metrics.items()
             if value is None
         }
         return {name: count for name, count in found.items() if count}
@@ -168,7 +171,7 @@ def tabulate(
         loss=table.loss(),
         terms=table.terms(),
         weights=table.weights(),
-        metrics=table.metrics(),
+        metrics=table.metrics,
         layers=table.layers(),
         teachers=teachers,
         groups=groups,

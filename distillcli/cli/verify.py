@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from distillcli.cli.options import TABLE_OR_JSON, Shared, TableOrJson, command
+from distillcli.result import json_text
 
 
 @command("verify")
@@ -20,8 +21,6 @@ def verify(
     shared: Shared,
 ) -> None:
     """Check a soft-target file. It is held against its checksums and its own declarations."""
-    import json
-
     from distillcli import report
     from distillcli.commands.verify import verify as run
 
@@ -34,6 +33,6 @@ def verify(
 
     found = run(file, progress=progress)
     if format == "json":
-        sys.stdout.write(json.dumps(found.data, indent=2) + "\n")
+        sys.stdout.write(json_text(found.data))
     else:
         report.print_facts(found.lines, sys.stdout, color=color)

@@ -12,8 +12,6 @@ SCHEMA = "distillcli.soft_targets/1"
 FAMILY = SCHEMA.partition("/")[0]
 # The one word that is not covered by the checksum: the checksum.
 CHECKSUM = "checksum"
-# The datasets whose rows are class scores.
-SCORES = ("targets", "values")
 KINDS = ("logits", "probabilities", "log_probabilities")
 DAMAGED = "the file is damaged, or was changed by another program; write it again"
 

@@ -1,6 +1,5 @@
 """What distill runs on, for people and as JSON."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
@@ -10,6 +9,7 @@ from rich.text import Text
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
 from distillcli.report.text import escape
+from distillcli.result import json_text
 
 _LABEL = 15
 _GROUPS = {
@@ -36,7 +36,7 @@ def write_checkup(
         stream, color, width: see `distillcli.report.render`.
     """
     if format == "json":
-        stream.write(json.dumps(found, indent=2) + "\n")
+        stream.write(json_text(found))
         return
     page = Page.of(stream, color=color, width=width)
     stream.write(page.text(_lines(found)))

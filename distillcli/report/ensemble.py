@@ -13,7 +13,7 @@ from distillcli.report import head, text
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
-from distillcli.result import Number
+from distillcli.result import Number, json_text
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 FIGURES = ("accuracy", "nll", "entropy", "ece")
@@ -31,7 +31,7 @@ def write_ensemble(
     """Write the report in one of FORMATS, or as `txt`; see `distillcli.report.render`."""
     match format:
         case "json":
-            stream.write(json.dumps(result.as_dict(), allow_nan=False, indent=2) + "\n")
+            stream.write(json_text(result.as_dict()))
         case "jsonl":
             stream.write(json.dumps(result.as_dict(), allow_nan=False) + "\n")
         case "csv":

@@ -1,6 +1,5 @@
 """What is in stored files, for people: a table a file, and what is to be known beside it."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TextIO
@@ -13,6 +12,7 @@ from distillcli.report import text
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
+from distillcli.result import json_text
 
 _SCORES = ("logits", "probabilities", "log_probabilities")
 _SHORT = 40  # characters of an attribute of a file that is still shown
@@ -45,7 +45,7 @@ def write_inspection(
         stream, color, width: see `distillcli.report.render`.
     """
     if format == "json":
-        stream.write(json.dumps(found.as_dict(), allow_nan=False, indent=2) + "\n")
+        stream.write(json_text(found.as_dict()))
         return
     page = Page.of(stream, color=color, width=width)
     unbroken = Page(None, page.color, page.encoding)

@@ -14,6 +14,7 @@ from distillcli.report.head import inputs, recipe
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page
 from distillcli.report.summary import by_reason
+from distillcli.result import json_text
 
 
 def write_plan(
@@ -31,7 +32,7 @@ def write_plan(
         stream, color, width: see `distillcli.report.render`.
     """
     if format == "json":
-        stream.write(json.dumps(plan.as_dict(), allow_nan=False, indent=2) + "\n")
+        stream.write(json_text(plan.as_dict()))
         return
     page = Page.of(stream, color=color, width=width)
     stream.write(page.text(_lines(plan, page)))

@@ -1,10 +1,10 @@
 """Comparisons as JSON, ASCII only, every number in full."""
 
-import json
 from typing import TextIO
 
 from distillcli.comparison import SCHEMA, Comparison
 from distillcli.errors import DistillError
+from distillcli.result import json_text
 
 
 def write_json(
@@ -16,10 +16,10 @@ def write_json(
     digits: int | None,
 ) -> None:
     """Write one JSON object with every number; the other options play no part."""
-    stream.write(json.dumps(comparison.as_dict(), allow_nan=False, indent=2) + "\n")
+    stream.write(json_text(comparison.as_dict()))
 
 
 def write_failure(error: DistillError, stream: TextIO) -> None:
     """Write an object with the verdict `error` and the reason."""
     data = {"schema": SCHEMA, "verdict": "error", "error": str(error)}
-    stream.write(json.dumps(data, indent=2) + "\n")
+    stream.write(json_text(data))
