@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.accumulators import Floats, RowValues
 from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Input, Slab, Tile, slabs
 from distillcli.errors import DataError
+from distillcli.sums.accumulators import Floats, RowValues
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from distillcli.comparison import Comparison
+    from distillcli.checking.comparison import Comparison
     from distillcli.config import Check, Config
 
 _UPDATE = "--distill-update-baselines"

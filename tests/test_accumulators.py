@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillcli.accumulators import BLOCK, Calibration, Dyadic, Moments, RowValues
-from distillcli.quantiles import Histogram, Sample
-from distillcli.totals import Batches, Totals
+from distillcli.sums.accumulators import BLOCK, Calibration, Dyadic, Moments, RowValues
+from distillcli.sums.quantiles import Histogram, Sample
+from distillcli.sums.totals import Batches, Totals
 
 ROWS = 3 * BLOCK + 1234
 NAMES = ("kl", "student_confidence", "student_accuracy")

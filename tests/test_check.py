@@ -11,7 +11,7 @@ import pytest
 from checks import Data, baseline, changed, check, dump, limits, numbers, verdicts
 from runs import ROOT, distill, written
 
-from distillcli.comparison import Row, checked
+from distillcli.checking.comparison import Row, checked
 from distillcli.config import Check, Tolerance, demanding, fail_on
 from distillcli.errors import UsageError
 

@@ -93,7 +93,7 @@ def test_any_moment(
 
 THREAD_BUSY = """
 import time
-from distillcli import measures, numerics
+from distillcli import numerics
 made = numerics.Logits.__init__
 def slow(*arguments, **more):
     time.sleep(60)

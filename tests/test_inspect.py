@@ -15,7 +15,7 @@ from runs import ROOT, distill
 
 from distillcli.commands.inspect import inspect
 from distillcli.formats.files import InputFile
-from distillcli.inspection import ArrayFound
+from distillcli.inspecting.inspection import ArrayFound
 from distillcli.report import write_inspection
 
 ROWS, CLASSES = 300, 10

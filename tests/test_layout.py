@@ -11,25 +11,20 @@ from runs import ROOT
 
 PACKAGE = ROOT / "distillcli"
 
-# Each module or folder of the package, once. A line may import from the lines below it alone, so
-# what stands in one line knows nothing of its neighbours. A new module goes as far down as it can.
+# Each module or room of the package, once. A line may import from the lines below it alone, so what
+# stands in one line knows nothing of its neighbours. A new module goes as far down as it can.
 LAYERS = [
     "__main__ pytest_plugin",
     "cli",
     "commands report",
-    "collection",
-    "blend_run groups perrow worst",
-    "blending details memory tabulate",
-    "measures",
-    "weighting",
-    "passes",
-    "badrows projections remarks terms",
-    "comparison fold inputs priming",
-    "topk",
+    "ensembles",
+    "planning sinks",
+    "strategy",
+    "checking fold",
     "batches kernels losses metrics targets teachers",
-    "conditions noise numerics plan totals",
-    "accumulators ensemble_result formats inspection outputs quantiles saved selection written",
-    "backend config looks mixture result",
+    "numerics",
+    "backend config formats inspecting sums writing",
+    "result",
     "errors",
 ]
 ORDER = {name: depth for depth, line in enumerate(LAYERS) for name in line.split()}

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from distillcli.mixture import GAP, Fit, fit
+from distillcli.strategy.mixture import GAP, Fit, fit
 
 
 def likelihood(nll: np.ndarray, weights: np.ndarray) -> float:

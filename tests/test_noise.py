@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distillcli.checking.noise import UNITS, RowFile, paired
 from distillcli.errors import FormatError
-from distillcli.noise import UNITS, RowFile, paired
 
 
 def saved(path: Path, values: object) -> RowFile:

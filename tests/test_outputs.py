@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distillcli.errors import DataError
-from distillcli.outputs import replacing
+from distillcli.writing.outputs import replacing
 
 
 def write(path: Path, data: bytes) -> None:

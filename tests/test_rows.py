@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from runs import distill, saved, silent, written
 
-from distillcli.accumulators import Floats, RowValues
-from distillcli.collection import Wishes
 from distillcli.commands.score import score
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data
 from distillcli.errors import ConfigErrors, DataError
-from distillcli.groups import GroupSums
 from distillcli.result import Result
-from distillcli.worst import Worst
+from distillcli.sinks.collection import Wishes
+from distillcli.sinks.groups import GroupSums
+from distillcli.sinks.worst import Worst
+from distillcli.sums.accumulators import Floats, RowValues
 
 ROWS, CLASSES = 5000, 6
 

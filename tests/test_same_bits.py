@@ -17,8 +17,8 @@ import pytest
 from runs import scored
 
 from distillcli import batches
-from distillcli.accumulators import BLOCK
 from distillcli.result import Result
+from distillcli.sums.accumulators import BLOCK
 
 ROWS, CLASSES = 9001, 40
 WIDTHS = {"student": (24, 32), "teacher": (32, 40)}

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import ROOT, distill
 
+from distillcli.checking.saved import MAX_BYTES, parse_result, read_result, result_json
 from distillcli.errors import FormatError, MissingError
-from distillcli.saved import MAX_BYTES, parse_result, read_result, result_json
 
 
 @pytest.mark.parametrize("name", ["response", "progressive", "ensemble"])

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from runs import distill, saved, silent, written
 
-from distillcli.accumulators import Floats
-from distillcli.collection import Wishes
 from distillcli.commands.score import score
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data
 from distillcli.errors import UsageError
 from distillcli.result import Result
-from distillcli.selection import Selection
+from distillcli.sinks.collection import Wishes
+from distillcli.strategy.selection import Selection
+from distillcli.sums.accumulators import Floats
 
 ROWS = 9000  # over two blocks of 4096
 

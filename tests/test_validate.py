@@ -19,9 +19,9 @@ from distillcli.commands.validate import validate
 from distillcli.config import Config, from_data
 from distillcli.errors import DistillError
 from distillcli.formats.npy import MAGIC
-from distillcli.memory import PROGRAM
-from distillcli.plan import Plan
-from distillcli.selection import Selection
+from distillcli.planning.memory import PROGRAM
+from distillcli.planning.plan import Plan
+from distillcli.strategy.selection import Selection
 
 SAMPLE = {
     "teacher": "teacher_a.npy",

@@ -12,11 +12,11 @@ import pytest
 from checks import baseline, dump
 from runs import distill
 
-from distillcli.comparison import Comparison, Row
-from distillcli.conditions import Difference
+from distillcli.checking.comparison import Comparison, Row
+from distillcli.checking.conditions import Difference
+from distillcli.checking.noise import Noise
 from distillcli.config import Check
 from distillcli.errors import DataError, DistillError, NoBaselineError
-from distillcli.noise import Noise
 from distillcli.report.verdicts import FORMATS, render, render_failure
 from distillcli.report.verdicts.github import MOST, SUMMARY_BYTES, append_summary
 

@@ -11,7 +11,7 @@ from distillcli.cli.completion import complete_config
 from distillcli.cli.options import command
 from distillcli.cli.verdicts import Checking, Verdicts
 from distillcli.errors import UsageError
-from distillcli.written import Written, keep_apart
+from distillcli.writing.written import Written, keep_apart
 
 if TYPE_CHECKING:
     from distillcli.commands.check import Current

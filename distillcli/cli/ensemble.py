@@ -53,9 +53,9 @@ def ensemble(
     from distillcli.commands.ensemble import Existing
     from distillcli.commands.ensemble import ensemble as run
     from distillcli.commands.strategy import from_file
-    from distillcli.outputs import replacing
     from distillcli.report.ensemble import write_ensemble
     from distillcli.targets import Spec
+    from distillcli.writing.outputs import replacing
 
     out = Output(shared, shared.format)
     spec = Spec(output, kind, dtype, top_k, compression, copy_labels)

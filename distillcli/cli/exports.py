@@ -9,10 +9,10 @@ from typing import BinaryIO, TextIO
 
 from distillcli import report
 from distillcli.errors import UsageError
-from distillcli.outputs import replacing
 from distillcli.report import JsonLines
 from distillcli.result import BatchResult, Result
-from distillcli.written import Written
+from distillcli.writing.outputs import replacing
+from distillcli.writing.written import Written
 
 STREAMED = "jsonl"  # written batch by batch
 

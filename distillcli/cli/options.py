@@ -21,7 +21,7 @@ from distillcli.errors import UsageError
 
 if TYPE_CHECKING:
     from distillcli.config import Setting
-    from distillcli.selection import Selection
+    from distillcli.strategy.selection import Selection
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -136,7 +136,7 @@ class Configuring(Shared):
 
     def selection(self) -> "Selection":
         """The rows that `--rows` and `--limit` leave."""
-        from distillcli.selection import Selection
+        from distillcli.strategy.selection import Selection
 
         where = self.called
         return Selection.parse(

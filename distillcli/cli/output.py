@@ -15,7 +15,7 @@ from distillcli.cli.options import Computing
 from distillcli.cli.outcomes import outcome
 from distillcli.report import JsonLines
 from distillcli.result import Result
-from distillcli.written import Written, check_writable
+from distillcli.writing.written import Written, check_writable
 
 
 @dataclass(frozen=True)

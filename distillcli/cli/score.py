@@ -9,7 +9,7 @@ from distillcli.cli.completion import complete_config
 from distillcli.cli.options import Computing, command, source_option
 from distillcli.cli.output import Output
 from distillcli.errors import UsageError
-from distillcli.written import Written, keep_apart
+from distillcli.writing.written import Written, keep_apart
 
 if TYPE_CHECKING:
     from distillcli.config import Config
@@ -54,8 +54,8 @@ def score(
     shared: Computing,
 ) -> None:
     """Losses and metrics of a student against its teacher(s)."""
-    from distillcli.collection import Wishes
     from distillcli.commands.score import score as run
+    from distillcli.sinks.collection import Wishes
 
     flags = {
         "--teacher": teacher,

@@ -87,7 +87,7 @@ def _wait(reading: int) -> None:
 def _end(number: signal.Signals) -> NoReturn:
     """Leave nothing behind, say it, and be gone."""
     code, word = _ENDS[number]
-    outputs = sys.modules.get("distillcli.outputs")
+    outputs = sys.modules.get("distillcli.writing.outputs")
     last = outputs.remove_temporary() if outputs is not None else ""
     word = f"{word}; {last}" if last else word
     with suppress(OSError):

@@ -27,7 +27,7 @@ def validate(
     """Check a config and its inputs' headers. Prints what a run would do."""
     format = shared.one_of(TABLE_OR_JSON, format)
     from distillcli.commands.strategy import from_file
-    from distillcli.plan import of_config
+    from distillcli.planning.plan import of_config
     from distillcli.report.plan import write_plan
 
     selection = shared.selection()

@@ -13,11 +13,11 @@ import typer
 
 from distillcli.cli.options import Computing, Shared
 from distillcli.errors import DistillError, UsageError
-from distillcli.outputs import replacing
-from distillcli.written import Written, check_writable, keep_apart
+from distillcli.writing.outputs import replacing
+from distillcli.writing.written import Written, check_writable, keep_apart
 
 if TYPE_CHECKING:
-    from distillcli.comparison import Comparison
+    from distillcli.checking.comparison import Comparison
     from distillcli.report import Progress
 
 _FORMAT = typer.Option(

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from distillcli.formats.declared import FAMILY
-from distillcli.inspection import ArrayFound, FileFound, ShardsFound
+from distillcli.inspecting.inspection import ArrayFound, FileFound, ShardsFound
 
 LINES = 3
 

@@ -7,10 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from distillcli.collection import Wishes
+from distillcli.checking.comparison import Comparison, checked, side_by_side
+from distillcli.checking.conditions import (
+    CONDITIONS,
+    Difference,
+    differing_conditions,
+    other_differences,
+)
+from distillcli.checking.noise import Noise, RowFile, paired
+from distillcli.checking.saved import read_result, result_json
 from distillcli.commands.score import Note, score
-from distillcli.comparison import Comparison, checked, side_by_side
-from distillcli.conditions import CONDITIONS, Difference, differing_conditions, other_differences
 from distillcli.config import Check, Config
 from distillcli.config.text import suggestion
 from distillcli.errors import (
@@ -21,13 +27,12 @@ from distillcli.errors import (
     NoBaselineError,
     UsageError,
 )
-from distillcli.noise import Noise, RowFile, paired
-from distillcli.outputs import replacing
-from distillcli.passes import ALL, Watch
 from distillcli.result import Result
-from distillcli.saved import read_result, result_json
-from distillcli.selection import Selection
-from distillcli.written import Written, check_writable
+from distillcli.sinks.collection import Wishes
+from distillcli.strategy.passes import ALL, Watch
+from distillcli.strategy.selection import Selection
+from distillcli.writing.outputs import replacing
+from distillcli.writing.written import Written, check_writable
 
 METRICS = "metrics"  # lifts the demand that no number of the baseline is missing now
 LIFTABLE = (*CONDITIONS, METRICS)

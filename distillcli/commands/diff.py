@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from distillcli.comparison import Comparison, side_by_side
-from distillcli.conditions import differing_conditions, other_differences
-from distillcli.saved import read_result
+from distillcli.checking.comparison import Comparison, side_by_side
+from distillcli.checking.conditions import differing_conditions, other_differences
+from distillcli.checking.saved import read_result
 
 
 def diff(first: Path, second: Path) -> Comparison:

@@ -14,7 +14,7 @@ from distillcli import __version__
 from distillcli.backend import choose, probe_gpu
 from distillcli.formats import FORMATS
 from distillcli.formats.hdf5.checks import filters_known, library_version
-from distillcli.passes import available_threads
+from distillcli.strategy.passes import available_threads
 
 SCHEMA = "distillcli.doctor/1"
 LIBRARIES = ("numpy", "h5py", "pydantic", "rich", "ruamel.yaml", "typer")

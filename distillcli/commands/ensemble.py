@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from distillcli.backend import choose
-from distillcli.badrows import bad_rows
-from distillcli.blend_run import BlendRun, Done, hash_of, job_of
-from distillcli.blending import Blending
 from distillcli.config import Config
-from distillcli.ensemble_result import EnsembleResult
+from distillcli.ensembles.blend_run import BlendRun, Done, hash_of, job_of
+from distillcli.ensembles.blending import Blending
+from distillcli.ensembles.ensemble_result import EnsembleResult
 from distillcli.errors import DataError, DistillError, UsageError
 from distillcli.formats.hdf5.writing import Planned
-from distillcli.inputs import opened
-from distillcli.measures import remarks_on
-from distillcli.memory import require_room
-from distillcli.passes import ALL, Passes, Watch
-from distillcli.selection import Selection
-from distillcli.tabulate import input_facts, versions
+from distillcli.planning.memory import require_room
+from distillcli.sinks.tabulate import input_facts, versions
+from distillcli.strategy.badrows import bad_rows
+from distillcli.strategy.inputs import opened
+from distillcli.strategy.measures import remarks_on
+from distillcli.strategy.passes import ALL, Passes, Watch
+from distillcli.strategy.selection import Selection
 from distillcli.targets import Partial, Spec
 from distillcli.targets.checking import words_of
 from distillcli.targets.partial import partial_of

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from distillcli.commands.judging import source_of
 from distillcli.formats.paths import natural_key
-from distillcli.inspection import ArrayFound, LayersFound
-from distillcli.looks import hints_at_layers
+from distillcli.inspecting.inspection import ArrayFound, LayersFound
+from distillcli.inspecting.looks import hints_at_layers
 
 # The parts of a top-k dump by name, and what they look like.
 _PARTS = {"values": "top_k_values", "indices": "top_k_indices", "log_z": "log_z"}

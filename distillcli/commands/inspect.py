@@ -11,7 +11,7 @@ from distillcli.config import Part, Source
 from distillcli.errors import DataError, MissingError
 from distillcli.formats.listing import Listing, listed_file
 from distillcli.formats.paths import Location, locate
-from distillcli.inspection import FileFound, Inspection, LayersFound, Refusal
+from distillcli.inspecting.inspection import FileFound, Inspection, LayersFound, Refusal
 
 SAMPLE = 4 << 20  # bytes looked at of one array
 SAMPLES = 256 << 20  # of all arrays together

@@ -11,8 +11,8 @@ from distillcli.formats.elements import widen
 from distillcli.formats.listing import RAW, Found
 from distillcli.formats.sampling import Sample, sample
 from distillcli.formats.storage import Storage
-from distillcli.inspection import ArrayFound, Refusal, SampleFound
-from distillcli.looks import (
+from distillcli.inspecting.inspection import ArrayFound, Refusal, SampleFound
+from distillcli.inspecting.looks import (
     KINDS,
     Figures,
     figures,

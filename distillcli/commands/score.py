@@ -4,20 +4,20 @@ import time
 from collections.abc import Callable, Sequence
 
 from distillcli.backend import choose
-from distillcli.badrows import bad_rows
-from distillcli.collection import Wishes, batch_size, collecting
 from distillcli.config import Config
-from distillcli.inputs import opened
-from distillcli.measures import mean_weight, remarks_on, scoring, teacher_column
-from distillcli.memory import require_room
-from distillcli.passes import ALL, Passes, Watch, projections
-from distillcli.remarks import assumptions, look_alikes, targets
+from distillcli.planning.memory import require_room
 from distillcli.result import Result, TeacherResult, finite
-from distillcli.selection import Selection
-from distillcli.tabulate import tabulate
-from distillcli.totals import Finished, neighbours_joined
-from distillcli.weighting import Weighting, teacher_weights
-from distillcli.written import Written, keep_apart
+from distillcli.sinks.collection import Wishes, batch_size, collecting
+from distillcli.sinks.tabulate import tabulate
+from distillcli.strategy.badrows import bad_rows
+from distillcli.strategy.inputs import opened
+from distillcli.strategy.measures import mean_weight, remarks_on, scoring, teacher_column
+from distillcli.strategy.passes import ALL, Passes, Watch, projections
+from distillcli.strategy.remarks import assumptions, look_alikes, targets
+from distillcli.strategy.selection import Selection
+from distillcli.strategy.weighting import Weighting, teacher_weights
+from distillcli.sums.totals import Finished, neighbours_joined
+from distillcli.writing.written import Written, keep_apart
 
 NOTHING = Wishes()
 

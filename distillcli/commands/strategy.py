@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from distillcli.checking.saved import read_result
 from distillcli.config import Catalogue, Config, Setting, from_data, load, parse_value
 from distillcli.errors import FormatError, UsageError
 from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from distillcli.metrics import METRICS
 from distillcli.result import part_taken
-from distillcli.saved import read_result
 
 CATALOGUE = Catalogue(LOGIT_LOSSES, FEATURE_LOSSES, tuple(METRICS))
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillcli.backend import choose
-from distillcli.badrows import bad_rows
 from distillcli.batches import Input
-from distillcli.collection import batch_size
 from distillcli.config import Config, FromFile, LeastSquares, Projection, XavierUniform
-from distillcli.inputs import opened
-from distillcli.measures import Scoring, scoring
-from distillcli.memory import needed, require_room
-from distillcli.passes import ALL, Passes
-from distillcli.plan import Plan, PlannedLayer, PlannedPass, Run
-from distillcli.projections import check_saved, unequal_pairs, widths
-from distillcli.remarks import assumptions, look_alikes
-from distillcli.selection import Selection
-from distillcli.tabulate import conventions
-from distillcli.weighting import equal
+from distillcli.planning.memory import needed, require_room
+from distillcli.planning.plan import Plan, PlannedLayer, PlannedPass, Run
+from distillcli.sinks.collection import batch_size
+from distillcli.sinks.tabulate import conventions
+from distillcli.strategy.badrows import bad_rows
+from distillcli.strategy.inputs import opened
+from distillcli.strategy.measures import Scoring, scoring
+from distillcli.strategy.passes import ALL, Passes
+from distillcli.strategy.projections import check_saved, unequal_pairs, widths
+from distillcli.strategy.remarks import assumptions, look_alikes
+from distillcli.strategy.selection import Selection
+from distillcli.strategy.weighting import equal
 
 
 def validate(config: Config, *, selection: Selection = ALL) -> Plan:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillcli.passes import Watch
+from distillcli.strategy.passes import Watch
 from distillcli.targets import check
 
 SCHEMA = "distillcli.verify/1"

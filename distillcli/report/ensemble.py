@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from distillcli.ensemble_result import EnsembleResult, Figures, Side
+from distillcli.ensembles.ensemble_result import EnsembleResult, Figures, Side
 from distillcli.report import head, text
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from distillcli.inspection import ArrayFound, FileFound, Inspection, LayersFound
+from distillcli.inspecting.inspection import ArrayFound, FileFound, Inspection, LayersFound
 from distillcli.report import text
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled

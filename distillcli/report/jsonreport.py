@@ -2,8 +2,8 @@
 
 from typing import TextIO
 
+from distillcli.checking.saved import result_json
 from distillcli.result import Result
-from distillcli.saved import result_json
 
 
 def write_json(

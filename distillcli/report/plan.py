@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from distillcli.plan import Plan, Run
+from distillcli.planning.plan import Plan, Run
 from distillcli.report import text
 from distillcli.report.grid import Column, grid
 from distillcli.report.head import inputs, recipe

@@ -17,9 +17,9 @@ from distillcli.formats.files import InputFile, sample_crc
 from distillcli.formats.hdf5.writing import Hdf5Writer, Planned
 from distillcli.formats.npy_writing import NpyWriter
 from distillcli.formats.sidecar import mark_of, sidecar_of, words_beside
-from distillcli.outputs import mode_of, sync_folder, told
 from distillcli.targets.partial import ROLE, Partial
 from distillcli.targets.spec import Spec
+from distillcli.writing.outputs import mode_of, sync_folder, told
 
 Advance = Callable[[int, int], None]
 Writer = Hdf5Writer | NpyWriter

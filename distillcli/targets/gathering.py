@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.accumulators import RowValues
+from distillcli.sums.accumulators import RowValues
+from distillcli.sums.totals import Totals
 from distillcli.targets.encoding import Encoded
 from distillcli.targets.partial import Partial
 from distillcli.targets.pieces import Piece
 from distillcli.targets.state import resume, state_of
-from distillcli.totals import Totals
 
 PIECE_BYTES = 32 << 20
 

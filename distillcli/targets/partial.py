@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from distillcli.errors import BackendError, DataError, DistillError
-from distillcli.outputs import leaving, sync_folder, told
 from distillcli.targets.pieces import Piece, pack, unpack
+from distillcli.writing.outputs import leaving, sync_folder, told
 
 Job = Mapping[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.accumulators import Calibration, Dyadic, Moments, RowValues, joined
-from distillcli.totals import Block, Totals
+from distillcli.sums.accumulators import Calibration, Dyadic, Moments, RowValues, joined
+from distillcli.sums.totals import Block, Totals
 
 Array = npt.NDArray[Any]
 

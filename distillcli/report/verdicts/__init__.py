@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol, TextIO
 
-from distillcli.comparison import Comparison
+from distillcli.checking.comparison import Comparison
 from distillcli.errors import DistillError, UsageError
 from distillcli.report.verdicts import github, junit, plain
 from distillcli.report.verdicts.markdown import write_markdown

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TextIO
 
-from distillcli.comparison import Comparison, Row
+from distillcli.checking.comparison import Comparison, Row
 from distillcli.errors import DistillError
-from distillcli.outputs import told
 from distillcli.report.text import escape
 from distillcli.report.verdicts import words
 from distillcli.report.verdicts.markdown import failure, markdown
+from distillcli.writing.outputs import told
 
 MOST = 10  # as many annotations of a kind are kept for a step
 SUMMARY_BYTES = (1 << 20) - 1  # a step's summary that is larger is thrown away as a whole

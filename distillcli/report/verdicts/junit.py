@@ -4,7 +4,7 @@ from typing import TextIO
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from distillcli.comparison import Comparison, Row
+from distillcli.checking.comparison import Comparison, Row
 from distillcli.errors import DistillError, NoBaselineError
 from distillcli.report.text import escape
 from distillcli.report.verdicts import words

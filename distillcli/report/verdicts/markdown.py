@@ -3,7 +3,7 @@
 import re
 from typing import TextIO
 
-from distillcli.comparison import Comparison, Row
+from distillcli.checking.comparison import Comparison, Row
 from distillcli.errors import DistillError
 from distillcli.report.text import escape
 from distillcli.report.verdicts import words

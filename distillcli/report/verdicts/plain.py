@@ -2,7 +2,7 @@
 
 from typing import TextIO
 
-from distillcli.comparison import SCHEMA, Comparison
+from distillcli.checking.comparison import SCHEMA, Comparison
 from distillcli.errors import DistillError
 from distillcli.result import json_text
 

@@ -6,7 +6,7 @@ from typing import TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from distillcli.comparison import Comparison, Row
+from distillcli.checking.comparison import Comparison, Row
 from distillcli.report.grid import Column, grid
 from distillcli.report.lines import labelled
 from distillcli.report.page import Page

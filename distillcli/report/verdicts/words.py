@@ -1,6 +1,6 @@
 """What every format says of a comparison, in words that are safe to print."""
 
-from distillcli.comparison import Comparison, Row
+from distillcli.checking.comparison import Comparison, Row
 from distillcli.report.text import TIE, duration, escape
 from distillcli.result import Number
 

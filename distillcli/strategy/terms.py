@@ -8,9 +8,9 @@ from distillcli.backend import Array
 from distillcli.batches import PRODUCT_ROWS, Tile
 from distillcli.config import Config, LossChoice
 from distillcli.errors import MismatchError
-from distillcli.inputs import Inputs
 from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.numerics import Logits, multiplied
+from distillcli.strategy.inputs import Inputs
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 # Teacher and student over the same classes, at a temperature.

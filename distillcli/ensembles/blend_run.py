@@ -10,16 +10,16 @@ from typing import Any
 
 from distillcli import __version__
 from distillcli.batches import Input, Tile
-from distillcli.blending import Blending, blending
+from distillcli.ensembles.blending import Blending, blending
 from distillcli.fold import BadRows, rows_and
 from distillcli.formats.declared import SCHEMA
 from distillcli.formats.hdf5.writing import Planned
-from distillcli.passes import Passes
-from distillcli.tabulate import input_facts, versions
+from distillcli.sinks.tabulate import input_facts, versions
+from distillcli.strategy.passes import Passes
+from distillcli.strategy.weighting import Weighting, blended, teacher_weights
+from distillcli.sums.totals import Finished, Totals
 from distillcli.targets import Encoded, Partial, Spec, assemble, encode
 from distillcli.targets.gathering import Gatherer, piece_rows
-from distillcli.totals import Finished, Totals
-from distillcli.weighting import Weighting, blended, teacher_weights
 
 Note = Callable[[str], None]
 # Of the config, what the numbers in the file do not depend on.

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillcli.accumulators import RowValues
 from distillcli.batches import SLAB_BYTES
-from distillcli.details import GROUP, LABEL, LOSS, SIDES, available, class_column, detailed
-from distillcli.details import confidence_column as confidence
 from distillcli.fold import Measure
-from distillcli.groups import Groups
-from distillcli.inputs import GROUPED
-from distillcli.measures import Scoring
-from distillcli.passes import Passes
-from distillcli.perrow import PerRow, per_row_file
 from distillcli.result import BatchResult, GroupResult, WorstRow
-from distillcli.tabulate import batch_result, group_results
-from distillcli.totals import Batch, Batches, Collector, Totals, neighbours_joined
-from distillcli.worst import Worst
+from distillcli.sinks.details import GROUP, LABEL, LOSS, SIDES, available, class_column, detailed
+from distillcli.sinks.details import confidence_column as confidence
+from distillcli.sinks.groups import Groups
+from distillcli.sinks.perrow import PerRow, per_row_file
+from distillcli.sinks.tabulate import batch_result, group_results
+from distillcli.sinks.worst import Worst
+from distillcli.strategy.inputs import GROUPED
+from distillcli.strategy.measures import Scoring
+from distillcli.strategy.passes import Passes
+from distillcli.sums.accumulators import RowValues
+from distillcli.sums.totals import Batch, Batches, Collector, Totals, neighbours_joined
 
 _TOLD = (LOSS, LABEL, *(column(side) for side in SIDES for column in (class_column, confidence)))
 

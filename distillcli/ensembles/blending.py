@@ -7,18 +7,18 @@ from itertools import combinations
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.badrows import or_without_classes
 from distillcli.batches import Tile
 from distillcli.config import Config
-from distillcli.ensemble_result import Figures, Pair, Side
+from distillcli.ensembles.ensemble_result import Figures, Pair, Side
 from distillcli.fold import BadRows, Columns, Measure
-from distillcli.inputs import Inputs
 from distillcli.kernels import Wanted, fill
-from distillcli.measures import Scoring, mean_weight, scoring, teacher_column
 from distillcli.numerics import Logits
 from distillcli.result import Number, finite
-from distillcli.totals import Finished
-from distillcli.weighting import Weighting, blended, equal
+from distillcli.strategy.badrows import or_without_classes
+from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.measures import Scoring, mean_weight, scoring, teacher_column
+from distillcli.strategy.weighting import Weighting, blended, equal
+from distillcli.sums.totals import Finished
 
 SIDE = ("accuracy", "nll", "entropy", "confidence")
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.badrows import or_without_classes
 from distillcli.batches import Input, Tile
 from distillcli.config import Config
 from distillcli.errors import ConfigError
 from distillcli.fold import BadRows, Columns, Measure
-from distillcli.inputs import Inputs
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits
-from distillcli.priming import primer
-from distillcli.terms import (
+from distillcli.strategy.badrows import or_without_classes
+from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.priming import primer
+from distillcli.strategy.terms import (
     Layer,
     Pair,
     Rows,
@@ -28,9 +28,9 @@ from distillcli.terms import (
     logit_terms,
     temperature_of,
 )
-from distillcli.topk import NEEDED, top_k
-from distillcli.totals import Finished
-from distillcli.weighting import Weighting, blended
+from distillcli.strategy.topk import NEEDED, top_k
+from distillcli.strategy.weighting import Weighting, blended
+from distillcli.sums.totals import Finished
 
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
 

@@ -9,13 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 from distillcli import __version__
-from distillcli.accumulators import Moments
 from distillcli.batches import Input
 from distillcli.formats import describe
-from distillcli.measures import Scoring
 from distillcli.metrics import METRICS, Metric
-from distillcli.passes import Passes
-from distillcli.quantiles import Histogram
 from distillcli.result import (
     BatchResult,
     GroupResult,
@@ -26,7 +22,11 @@ from distillcli.result import (
     WorstRow,
     finite,
 )
-from distillcli.totals import Batch, Finished
+from distillcli.strategy.measures import Scoring
+from distillcli.strategy.passes import Passes
+from distillcli.sums.accumulators import Moments
+from distillcli.sums.quantiles import Histogram
+from distillcli.sums.totals import Batch, Finished
 
 BATCH_METRICS = {
     "kl": "kl_mean",

@@ -11,7 +11,7 @@ SCHEMA = "distillcli.inspect/1"
 
 @dataclass(frozen=True)
 class SampleFound:
-    """The figures of a bounded sample; see `distillcli.looks.Figures`.
+    """The figures of a bounded sample; see `distillcli.inspecting.looks.Figures`.
 
     Args:
         rows: rows looked at. of: rows of the array, its axes before the last one flattened.

@@ -10,11 +10,11 @@ import numpy as np
 
 from distillcli.batches import BUFFERS, Grid
 from distillcli.errors import DataError
-from distillcli.measures import Scoring
-from distillcli.passes import Passes
-from distillcli.plan import Part
-from distillcli.projections import widths
-from distillcli.quantiles import EXACT_ROWS
+from distillcli.planning.plan import Part
+from distillcli.strategy.measures import Scoring
+from distillcli.strategy.passes import Passes
+from distillcli.strategy.projections import widths
+from distillcli.sums.quantiles import EXACT_ROWS
 
 PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # Of each value of a tile there are so many at once: widened, divided by the temperature,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distillcli.accumulators import Floats, RowValues
-from distillcli.details import LABEL, LOSS, SIDES, class_column, confidence_column
 from distillcli.result import WorstRow, finite
+from distillcli.sinks.details import LABEL, LOSS, SIDES, class_column, confidence_column
+from distillcli.sums.accumulators import Floats, RowValues
 
 
 class Worst:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.accumulators import Floats, RowValues
-from distillcli.details import GROUP
 from distillcli.errors import DataError
-from distillcli.totals import Blockwise
+from distillcli.sinks.details import GROUP
+from distillcli.sums.accumulators import Floats, RowValues
+from distillcli.sums.totals import Blockwise
 
 MOST = 1000
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from distillcli.conditions import Difference
+from distillcli.checking.conditions import Difference
 from distillcli.config import Check, as_data
 from distillcli.metrics import METRICS
 from distillcli.result import Number, Result, finite
 
 if TYPE_CHECKING:
-    from distillcli.noise import Noise  # it loads NumPy, which no comparison needs
+    from distillcli.checking.noise import Noise  # it loads NumPy, which no comparison needs
 
 SCHEMA = "distillcli.check/1"
 NEAR = 0.5  # from this share of its limit on, a number that passes is a near miss

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from distillcli.accumulators import Floats
 from distillcli.errors import FormatError, MissingError
 from distillcli.formats.npy import check_length, parse_header
+from distillcli.sums.accumulators import Floats
 
 RESAMPLES = 2000
 SEED = 0

@@ -12,7 +12,7 @@ from distillcli.formats import GROUPS, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
-from distillcli.topk import INDICES, LOG_Z, part_role
+from distillcli.strategy.topk import INDICES, LOG_Z, part_role
 
 GROUPED = "groups"  # the role of the source that tells the rows apart
 SAME_SPLIT = "both must come from the same split, in the same order"

@@ -8,15 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from distillcli.accumulators import RowValues
 from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_row_order, row_values
-from distillcli.inputs import Inputs
-from distillcli.projections import Matrix, drawn, least_squares, unequal_pairs, widths
-from distillcli.selection import Selection
-from distillcli.totals import Finished, Totals
+from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
+from distillcli.strategy.selection import Selection
+from distillcli.sums.accumulators import RowValues
+from distillcli.sums.totals import Finished, Totals
 
 
 class Progress(Protocol):

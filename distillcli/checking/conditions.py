@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distillcli.checking.saved import saved_facts
 from distillcli.result import Result
-from distillcli.saved import saved_facts
 
 CONDITIONS = ("schema", "strategy", "losses", "temperature", "rows", "classes", "precision")
 

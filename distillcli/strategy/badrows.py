@@ -6,10 +6,10 @@ from distillcli.backend import Array
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
-from distillcli.inputs import Inputs
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
-from distillcli.topk import top_k
+from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.topk import top_k
 
 NOT_FINITE = "NaN or infinity"
 NO_CLASS = "what this teacher and the others mask leaves their blend no class"

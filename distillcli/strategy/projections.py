@@ -10,7 +10,7 @@ import numpy.typing as npt
 from distillcli.config import Config, FromFile, LeastSquares, XavierUniform
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.formats import Reader, open_rows, widen
-from distillcli.inputs import Inputs
+from distillcli.strategy.inputs import Inputs
 
 Matrix = npt.NDArray[np.float64]
 

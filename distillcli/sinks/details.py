@@ -12,10 +12,10 @@ from distillcli.backend import Array
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import Columns, Measure
-from distillcli.inputs import GROUPED, Inputs
-from distillcli.measures import Scoring, Target
 from distillcli.numerics import Logits, widen
-from distillcli.terms import Term
+from distillcli.strategy.inputs import GROUPED, Inputs
+from distillcli.strategy.measures import Scoring, Target
+from distillcli.strategy.terms import Term
 
 LOSS = "loss"
 LABEL = "label"

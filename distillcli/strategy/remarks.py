@@ -7,8 +7,8 @@ import numpy as np
 from distillcli.batches import Input
 from distillcli.config import Config
 from distillcli.formats import widen
-from distillcli.inputs import Inputs
-from distillcli.looks import like_probabilities
+from distillcli.inspecting.looks import like_probabilities
+from distillcli.strategy.inputs import Inputs
 
 SAMPLE_ROWS = 64
 SAMPLE_VALUES = 2**20

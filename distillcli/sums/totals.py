@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from distillcli.accumulators import (
+from distillcli.errors import DataError
+from distillcli.sums.accumulators import (
     BLOCK,
     Calibration,
     Dyadic,
@@ -13,8 +14,7 @@ from distillcli.accumulators import (
     RowValues,
     joined,
 )
-from distillcli.errors import DataError
-from distillcli.quantiles import Histogram, Sample, spread
+from distillcli.sums.quantiles import Histogram, Sample, spread
 
 BATCHES_KEPT = 4096
 

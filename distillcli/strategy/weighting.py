@@ -9,15 +9,15 @@ from typing import Any, Self
 import numpy as np
 
 from distillcli import metrics
-from distillcli.accumulators import RowValues
 from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
 from distillcli.config import Ensemble
 from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Measure
-from distillcli.mixture import ROWS, Fit, Floats, fit
 from distillcli.numerics import Logits, cast
-from distillcli.passes import Passes
+from distillcli.strategy.mixture import ROWS, Fit, Floats, fit
+from distillcli.strategy.passes import Passes
+from distillcli.sums.accumulators import RowValues
 from distillcli.teachers import Combine, blend
 
 PER_ROW = ("confidence_per_row", "best_per_row")

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from distillcli.accumulators import RowValues
-from distillcli.details import LOSS
-from distillcli.outputs import replacing
+from distillcli.sinks.details import LOSS
+from distillcli.sums.accumulators import RowValues
+from distillcli.writing.outputs import replacing
 
 ROLE = "--per-row"
 

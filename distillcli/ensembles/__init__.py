@@ -1,0 +1,1 @@
+"""Teachers -> soft targets, and what is told about that."""

@@ -1,0 +1,1 @@
+"""What a run will read, and how much memory it needs."""

@@ -1,0 +1,1 @@
+"""What is made of row values: the figures of a result, files by row, worst rows, groups."""

@@ -1,0 +1,1 @@
+"""A strategy as what is computed for each row, and the passes over the data that do it."""

@@ -1,0 +1,1 @@
+"""Row values -> sums and quantiles: frozen, mergeable, float64."""
