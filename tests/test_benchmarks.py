@@ -1,0 +1,40 @@
+"""The benchmarks run, and their arithmetic is right; how fast anything is is not tested here."""
+
+import sys
+from itertools import count
+
+import pytest
+from runs import ROOT
+
+sys.path.append(str(ROOT / "tests" / "benchmarks"))
+
+from pairs import machine, markdown, paired, wall
+
+
+def test_ratios_are_those_of_neighbours() -> None:
+    """Run by run, not median by median: a machine that slows down changes no ratio."""
+    slower = count(1)
+    ours = lambda: float(next(slower))  # noqa: E731
+    theirs = count(1)
+    found = paired(ours, lambda: 3.0 * next(theirs), repeats=5, warm_up=2)
+    assert found.ours.seconds == (3, 4, 5, 6, 7)
+    assert found.theirs.seconds == (9, 12, 15, 18, 21)
+    assert (found.ratio, found.spread) == (3.0, "3.00 to 3.00")
+    assert found.ours.median == 5
+
+
+def test_wall_takes_the_time_of_the_work() -> None:
+    done: list[int] = []
+    assert wall(lambda: done.append(1))() > 0
+    assert done == [1]
+
+
+def test_tables() -> None:
+    """Numbers stand at the right, text at the left."""
+    table = markdown(["what", "s"], [["a", 0.12345], ["b", 1234.5]])
+    assert table == "| what | s |\n| --- | ---: |\n| a | 0.123 |\n| b | 1,234 |\n"
+
+
+@pytest.mark.parametrize("name", ["processor", "cores", "memory", "python", "numpy"])
+def test_facts_of_the_machine(name: str) -> None:
+    assert machine()[name]
