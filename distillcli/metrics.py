@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from distillcli.backend import Array, namespace
-from distillcli.numerics import Logits, at, widen
+from distillcli.backend import Array
+from distillcli.numerics import Logits, widen
 
 Role = Literal["teacher", "student", "labels"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
@@ -97,10 +97,7 @@ def top1_agreement(teacher: Logits, student: Logits) -> Array:
 
 def top5_agreement(teacher: Logits, student: Logits) -> Array:
     """1 where fewer than five student scores are strictly above that of the teacher's top class."""
-    xp = namespace(student.scores)
-    chosen = at(student.scores, teacher.top)
-    above = xp.count_nonzero(student.scores > chosen[:, None], axis=-1)
-    return _as_numbers(above < TOP)
+    return _as_numbers(student.above_top_of(teacher) < TOP)
 
 
 def accuracy(scores: Logits, labels: Array) -> Array:

@@ -5,8 +5,9 @@ are float32 or float64; every number that belongs to a row is float64.
 """
 
 import math
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Literal
 from weakref import ReferenceType, ref
 
@@ -69,6 +70,22 @@ def check_same_shape(**arrays: Array) -> None:
         raise MismatchError(shown, "the shapes differ", "both must come from the same rows")
 
 
+class Made:
+    """An array that is made when somebody first needs it, and then kept."""
+
+    def __init__(self, make: Callable[[], Array]) -> None:
+        self._make = make
+
+    @cached_property
+    def array(self) -> Array:
+        return self._make()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has been needed yet."""
+        return "array" in vars(self)
+
+
 class Softened:
     """Rows of class scores divided by a temperature, as numerators and sums of their softmax.
 
@@ -76,7 +93,7 @@ class Softened:
     is freed late.
 
     Args:
-        scores: [rows, classes].
+        scores: [rows, classes], made when first needed.
         highest: the maximum of each row.
 
     Attributes:
@@ -85,7 +102,7 @@ class Softened:
     """
 
     def __init__(
-        self, scores: Array, highest: Array, temperature: float, total: Array | None = None
+        self, scores: "Made", highest: Array, temperature: float, total: Array | None = None
     ) -> None:
         self._scores = scores
         self._highest = highest
@@ -96,7 +113,7 @@ class Softened:
     @cached_property
     def exps(self) -> Array:
         """exp((score - the row's maximum) / temperature), [rows, classes]."""
-        scaled = self._scores - self._highest[:, None]
+        scaled = self._scores.array - self._highest[:, None]
         if self._temperature != 1.0:
             scaled = scaled * (1.0 / self._temperature)
         return namespace(scaled).exp(scaled)
@@ -112,12 +129,31 @@ def scale_rows(x: Array, factor: Array) -> Array:
     return x * cast(factor, x.dtype)[:, None]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Class scores as they are stored, which a kernel may read as they are.
+
+    Args:
+        bits: [rows, classes], of any type.
+        element: the name of that type, which `bits` alone does not tell.
+        widen: makes float32 or float64 of any such array.
+    """
+
+    bits: Array
+    element: str
+    widen: Callable[[Array], Array]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.bits.shape)
+
+
 class Logits:
     """Class scores of some rows, with what was derived from them kept for the next who asks.
 
     Args:
         values: [rows, classes], float32 or float64 (other types are widened to float64). -inf masks
-            a class.
+            a class. Or as they are stored: they are then widened when a plain function asks.
         kind: what the values are.
         temperature: at which stored (log-)probabilities were taken; no meaning for logits.
 
@@ -125,24 +161,36 @@ class Logits:
     tile of rows. Not for use from several threads.
     """
 
-    def __init__(self, values: Array, kind: Kind = "logits", temperature: float = 1.0) -> None:
-        xp = namespace(values)
+    def __init__(
+        self, values: Array | Stored, kind: Kind = "logits", temperature: float = 1.0
+    ) -> None:
         if len(values.shape) != 2:
             where, problem = f"array of shape {list(values.shape)}", "[rows, classes] is needed"
             raise MismatchError(where, problem, "reshape(1, -1) makes one row")
-        self.raw = values if values.dtype in (xp.float32, xp.float64) else widen(values)
+        self.values = values
+        self.shape = tuple(values.shape)
         self.kind: Kind = kind
         self.temperature = temperature
+        self._raw = Made(partial(_widened, values))
+        self._scores = Made(partial(_log_space, self._raw, kind, temperature))
         self._softened: dict[float, Softened] = {}
-        self._divergence: dict[float, tuple[ReferenceType[Logits], Array]] = {}
+        self._of_pair: dict[Hashable, tuple[ReferenceType[Logits], Array]] = {}
 
-    @cached_property
+    @property
+    def raw(self) -> Array:
+        """The values in the type of the arithmetic, whatever their kind: [rows, classes]."""
+        return self._raw.array
+
+    @property
     def scores(self) -> Array:
         """Log-space scores: softmax(scores / T) is the distribution at T; -inf masks a class."""
-        if self.kind == "logits":
-            return self.raw
-        log_p = _log(self.raw) if self.kind == "probabilities" else self.raw
-        return log_p if self.temperature == 1.0 else log_p * self.temperature
+        return self._scores.array
+
+    @property
+    def as_stored(self) -> Stored | None:
+        """The logits as they are stored, if nobody has needed them in another form yet."""
+        untouched = self.kind == "logits" and not self._raw.is_there
+        return self.values if untouched and isinstance(self.values, Stored) else None
 
     @cached_property
     def max(self) -> Array:
@@ -172,7 +220,7 @@ class Logits:
     def softened(self, temperature: float = 1.0) -> Softened:
         """The distribution at a temperature, remembered for each temperature."""
         if temperature not in self._softened:
-            self._softened[temperature] = Softened(self.scores, self.max, temperature)
+            self._softened[temperature] = Softened(self._scores, self.max, temperature)
         return self._softened[temperature]
 
     def log_softmax(self, temperature: float = 1.0) -> Array:
@@ -188,32 +236,68 @@ class Logits:
         mean_shifted = row_sum(soft.exps * at_least(self.shifted, -1e30)) / soft.total
         return soft.log_total - mean_shifted
 
+    def chosen(self, index: Array) -> Array:
+        """The score of one class of each row: float64 [rows]."""
+        if (stored := self.as_stored) is not None:
+            return widen(stored.widen(at(stored.bits, index)[:, None])[:, 0])
+        return widen(at(self.scores, index))
+
     def nll(self, labels: Array) -> Array:
         """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class."""
-        xp = namespace(self.raw)
-        known = (labels >= 0) & (labels < self.raw.shape[1])
-        chosen = widen(at(self.scores, xp.where(known, labels, 0)))
+        xp = namespace(labels)
+        known = (labels >= 0) & (labels < self.shape[1])
+        chosen = self.chosen(xp.where(known, labels, 0))
         value = self.softened(1.0).log_total - (chosen - widen(self.max))
         return xp.where(known, value, math.nan)
 
     def divergence(self, other: "Logits", temperature: float) -> Array:
-        """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows].
+        """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows]."""
+        make = partial(kl, self, other, temperature)
+        return self.remembered(("kl", temperature), other, make)
 
-        The last `other` is remembered for each temperature, so that a loss and a metric share it.
+    def above_top_of(self, other: "Logits") -> Array:
+        """How many classes are strictly above the class that is the other's top: [rows]."""
+        return self.remembered("above", other, partial(_above, self, other))
+
+    def remembered(self, what: Hashable, other: "Logits", make: Callable[[], Array]) -> Array:
+        """One number per row that two sides have together, made unless it is known.
+
+        The last `other` is remembered for each name, so that a loss and a metric share it, and a
+        kernel may have left it here.
         """
-        known = self._divergence.get(temperature)
+        known = self._of_pair.get(what)
         if known is None or known[0]() is not other:
-            known = (ref(other), kl(self, other, temperature))
-            self._divergence[temperature] = known
+            known = (ref(other), make())
+            self._of_pair[what] = known
         return known[1]
+
+    def learn(self, what: Hashable, other: "Logits", rows: Array) -> None:
+        """Take what `remembered` asks for from a kernel that has computed it."""
+        self._of_pair[what] = (ref(other), rows)
 
     def learn_total(self, temperature: float, total: Array) -> None:
         """Take the sum of `softened(temperature)` from a kernel that has computed it."""
-        self._softened[temperature] = Softened(self.scores, self.max, temperature, total)
+        self._softened[temperature] = Softened(self._scores, self.max, temperature, total)
 
-    def learn_divergence(self, other: "Logits", temperature: float, rows: Array) -> None:
-        """Take the rows of `divergence` from a kernel that has computed them."""
-        self._divergence[temperature] = (ref(other), rows)
+
+def _widened(values: Array | Stored) -> Array:
+    if isinstance(values, Stored):
+        return values.widen(values.bits)
+    xp = namespace(values)
+    return values if values.dtype in (xp.float32, xp.float64) else widen(values)
+
+
+def _log_space(raw: Made, kind: Kind, temperature: float) -> Array:
+    if kind == "logits":
+        return raw.array
+    log_p = _log(raw.array) if kind == "probabilities" else raw.array
+    return log_p if temperature == 1.0 else log_p * temperature
+
+
+def _above(scores: Logits, other: Logits) -> Array:
+    xp = namespace(scores.scores)
+    chosen = at(scores.scores, other.top)
+    return xp.count_nonzero(scores.scores > chosen[:, None], axis=-1)
 
 
 def as_logits(x: "Logits | Array") -> Logits:

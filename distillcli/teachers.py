@@ -34,7 +34,7 @@ def blend(
         MismatchError: the shapes differ.
         ConfigError: the weights do not fit the teachers, or their sum is not positive.
     """
-    check_same_shape(**{f"teacher {i}": one.raw for i, one in enumerate(logits)})
+    check_same_shape(**{f"teacher {i}": one for i, one in enumerate(logits)})
     shares = _shares(logits, weights)
     if combine == "logits":
         return Logits(_weighted_sum([(one.scores, share) for one, share in shares]))

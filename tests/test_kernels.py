@@ -151,6 +151,33 @@ def figures(teacher: Array, student: Array) -> list[Array]:
     ]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [2, 10, 64, 1000])
+def test_distances_and_ranks(dtype: str, classes: int) -> None:
+    """Squared differences, cosines and ranks are those of the definition in float64."""
+    random = np.random.default_rng(5)
+    teacher = random.standard_normal((60, classes)) * np.geomspace(1e-3, 1e3, 60)[:, None]
+    student = teacher + random.standard_normal((60, classes)) * np.geomspace(1e-7, 1e3, 60)[:, None]
+    teacher[7] = student[8] = teacher[9] = student[9] = 0.0
+    teacher[10, 0] = 1e30
+    t, s = teacher.astype(dtype), student.astype(dtype)
+    p, q = Logits(t), Logits(s)
+    with np.errstate(all="ignore"):
+        fill(Wanted((p, q), forward=False, squares=True, cosine=True, above=p, tops=(p,)))
+    t, s = t.astype(np.float64), s.astype(np.float64)
+    lengths = np.linalg.norm(t, axis=1) * np.linalg.norm(s, axis=1)
+    with np.errstate(all="ignore"):
+        cosines = np.where(lengths == 0, 0.0, (t * s).sum(1) / lengths)
+    above = (s > s[np.arange(60), t.argmax(1)][:, None]).sum(1)
+    for name, exact in (("squares", ((t - s) ** 2).mean(1)), ("cosine", 1 - cosines)):
+        found = p.remembered(name, q, lambda: pytest.fail("not left"))
+        rtol, atol = (1e-5, 1e-6) if dtype == "float32" else (1e-11, 1e-12)
+        np.testing.assert_allclose(found, exact, rtol=rtol, atol=atol)
+    assert np.array_equal(q.remembered("above", p, lambda: pytest.fail("not left")), above)
+    assert not (vars(p) | vars(q)).keys() & {"entropy"}
+    assert not p._softened.keys() | q._softened.keys()
+
+
 def test_equal_inputs_have_no_divergence() -> None:
     """Equal rows give exactly 0, in both directions."""
     scores = np.random.default_rng(3).standard_normal((50, 300)).astype(np.float32)

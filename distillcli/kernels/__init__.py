@@ -5,6 +5,7 @@ within the same bounds, and what it leaves out the plain functions compute. So t
 `losses/` stay the definition and the oracle of every kernel.
 """
 
-from distillcli.kernels.rows import Wanted, fill
+from distillcli.kernels.rows import fill
+from distillcli.kernels.wanted import Wanted
 
 __all__ = ["Wanted", "fill"]

@@ -6,13 +6,14 @@ the temperatures in use, entropies, and the divergences of a pair. One sweep ove
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from distillcli.kernels.wanted import Wanted
+from distillcli.losses.features import cosine, mse
 from distillcli.numerics import Logits, kl
 
 Array = npt.NDArray[Any]
@@ -27,43 +28,23 @@ PLAIN_ABOVE = {np.dtype(np.float32): 0.03, np.dtype(np.float64): 1e-4}
 COLDEST = {np.dtype(np.float32): 0.05, np.dtype(np.float64): 0.01}
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked about the scores of a tile.
-
-    Args:
-        pair: (p, q) whose divergence at `temperature` is needed; None when none is.
-        forward, reverse: whether KL(p || q), and KL(q || p), are.
-        ones: scores whose sum of exponentials at temperature 1 is needed.
-        entropies: those of them whose entropy is.
-        tops: scores whose top class is.
-    """
-
-    pair: tuple[Logits, Logits] | None = None
-    temperature: float = 1.0
-    forward: bool = True
-    reverse: bool = False
-    ones: Sequence[Logits] = ()
-    entropies: Sequence[Logits] = ()
-    tops: Sequence[Logits] = ()
-
-
 def fill(wanted: Wanted) -> None:
     """Compute what is wanted and leave it with the scores, which then need not compute it.
 
     A row that the fast form cannot do within the bounds goes through the plain functions, whatever
     rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
     """
-    paired = wanted.pair or ()
-    unpaired = [one for one in (*wanted.ones, *wanted.tops) if all(one is not x for x in paired)]
-    for scores in {id(one): one for one in unpaired}.values():
-        sheet = _Sheet(scores, 0, 1.0)
-        _leave(sheet, wanted)
+    for scores in wanted.alone():
+        _leave(_Sheet(scores, 0), wanted)
     if wanted.pair is not None:
-        p, q = (_Sheet(one, index, wanted.temperature) for index, one in enumerate(wanted.pair))
-        _leave_divergences(p, q, wanted)
+        p, q = (_Sheet(one, index) for index, one in enumerate(wanted.pair))
+        _leave_distances(p, q, wanted)
+        if wanted.divergent:
+            _leave_divergences(p, q, wanted)
         for sheet in (p, q):
             _leave(sheet, wanted)
+        if wanted.above is not None:
+            _leave_above(q, wanted.above)
 
 
 class _Buffers(threading.local):
@@ -91,9 +72,9 @@ class _Sheet:
     classes.
     """
 
-    def __init__(self, scores: Logits, index: int, temperature: float) -> None:
+    def __init__(self, scores: Logits, index: int) -> None:
         self.scores = scores
-        self.temperature = temperature
+        self.temperature: float | None = None  # of `exps`
         self.axis = 0 if scores.scores.shape[1] < NARROW else 1
         values = scores.scores.T if self.axis == 0 else scores.scores
         self.dtype = values.dtype
@@ -104,13 +85,20 @@ class _Sheet:
         )
         if "max" not in vars(scores):
             scores.max = self.values.max(axis=self.axis)
-        self.shifted = np.subtract(
-            self.values, self.row(scores.max), out=self.buffer("shifted", values.shape)
-        )
-        self.exps = self.buffer("exps", values.shape)
+
+    def soften(self, temperature: float) -> None:
+        """Make `shifted`, and `exps` with their `total` at a temperature."""
+        if self.temperature is None:
+            highest = self.row(self.scores.max)
+            self.shifted = np.subtract(self.values, highest, out=self.buffer("shifted"))
+            self.exps = self.buffer("exps")
         self._exponentiate(temperature)
+        self._sum_up(temperature)
+
+    def _sum_up(self, temperature: float) -> None:
+        self.temperature = temperature
         self.total = self.sum(self.exps)
-        scores.learn_total(temperature, self.total)
+        self.scores.learn_total(temperature, self.total)
 
     def buffer(self, name: str, shape: tuple[int, ...] | None = None) -> Array:
         return _buffers.get(f"{name} {self.index}", shape or self.values.shape, self.dtype)
@@ -145,15 +133,19 @@ class _Sheet:
         """Bring `exps` and `total` to temperature 1, by squaring where that is enough."""
         if self.temperature == 1.0:
             return
-        squarings = math.log2(self.temperature)
-        if squarings in (1, 2, 3):
-            for _ in range(int(squarings)):
-                np.square(self.exps, out=self.exps)
-        else:
-            self._exponentiate(1.0)
-        self.total = self.sum(self.exps)
-        self.temperature = 1.0
-        self.scores.learn_total(1.0, self.total)
+        squarings = math.log2(self.temperature) if self.temperature else None
+        if squarings not in (1, 2, 3):
+            self.soften(1.0)
+            return
+        for _ in range(int(squarings)):
+            np.square(self.exps, out=self.exps)
+        self._sum_up(1.0)
+
+    def unit(self) -> Array:
+        """Rows of length 1; no finite numbers where a row is zero or its square overflows."""
+        squares = np.multiply(self.values, self.values, out=self.buffer("unit"))
+        length = self.row(1.0 / np.sqrt(self.sum(squares)))
+        return np.multiply(self.values, length, out=squares)
 
     def entropy(self) -> Array:
         """Spends `exps`; NaN where a class is masked."""
@@ -169,7 +161,7 @@ class _Sheet:
             return best
         best = np.zeros(self.values.shape[1], np.int64)
         for index in range(len(self.values) - 1, -1, -1):
-            best[self.shifted[index] == 0] = index
+            best[self.values[index] == self.scores.max] = index
         return best
 
 
@@ -181,19 +173,52 @@ def _copied(values: Array, out: Array) -> Array:
 def _leave(sheet: _Sheet, wanted: Wanted) -> None:
     """What is asked about one side alone."""
     scores = sheet.scores
-    if any(one is scores for one in wanted.tops):
+    if wanted.asks(wanted.tops, scores) and "top" not in vars(scores):
         scores.top = sheet.top()
-    if any(one is scores for one in wanted.ones):
+    if wanted.asks(wanted.ones, scores):
         sheet.to_temperature_one()
-        if any(one is scores for one in wanted.entropies):
+        if wanted.asks(wanted.entropies, scores):
             entropy = sheet.entropy()
             scores.entropy = _mended(
                 entropy, ~np.isfinite(entropy), lambda rows: _part(scores, rows).entropy
             )
 
 
+def _leave_distances(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:
+    """What is asked about the numbers as they are stored, which must be logits for that."""
+    if (p.scores.kind, q.scores.kind) != ("logits", "logits"):
+        return
+    if wanted.squares:
+        _leave_distance(p, q, "squares", p.values, q.values, mse)
+    if wanted.cosine:
+        one, other = p.unit(), q.unit()
+        _leave_distance(p, q, "cosine", one, other, cosine)
+
+
+def _leave_distance(
+    p: _Sheet, q: _Sheet, name: str, one: Array, other: Array, careful: Callable[..., Array]
+) -> None:
+    """Half the squared distance of unit rows is one minus their cosine."""
+    gap = np.subtract(one, other, out=p.buffer("gap"))
+    squares = p.sum(np.multiply(gap, gap, out=gap))
+    squares *= 0.5 if name == "cosine" else 1.0 / p.scores.shape[1]
+    rows = _mended(
+        squares,
+        ~np.isfinite(squares),
+        lambda at: careful(teacher=p.scores.raw[at], student=q.scores.raw[at]),
+    )
+    p.scores.learn(name, q.scores, rows)
+
+
+def _leave_above(q: _Sheet, other: Logits) -> None:
+    chosen = q.row(q.scores.chosen(other.top))
+    q.scores.learn("above", other, np.count_nonzero(q.values > chosen, axis=q.axis))
+
+
 def _leave_divergences(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:
     temperature = wanted.temperature
+    p.soften(temperature)
+    q.soften(temperature)
     gap = np.subtract(p.shifted, q.shifted, out=p.buffer("gap"))
     # Centred by the row's constant before it is weighed, so that no large terms cancel.
     constant = (np.log(p.total) - np.log(q.total)) * temperature
@@ -214,7 +239,7 @@ def _leave_divergence(
     rows = _mended(
         rows, ~(rows > enough), lambda at: kl(_part(one, at), _part(other, at), temperature)
     )
-    one.learn_divergence(other, temperature, rows)
+    one.learn(("kl", temperature), other, rows)
 
 
 def _mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:

@@ -51,8 +51,8 @@ def cross_entropy(*, student: Scores, labels: Array) -> Array:
     Reference: Bishop (2006), Pattern Recognition and Machine Learning, equation 4.108.
     """
     student = as_logits(student)
-    if tuple(labels.shape) != tuple(student.raw.shape[:1]):
-        shown = f"student {list(student.raw.shape)}, labels {list(labels.shape)}"
+    if tuple(labels.shape) != student.shape[:1]:
+        shown = f"student {list(student.shape)}, labels {list(labels.shape)}"
         raise MismatchError(shown, "one label for each row is needed")
     return student.nll(labels)
 
@@ -64,6 +64,7 @@ def cross_entropy(*, student: Scores, labels: Array) -> Array:
     reference=HINTON,
     laws=("zero_when_equal", "nonnegative", "shift_invariant", "permutable"),
     allows_masked=True,
+    asks=("forward",),
 )
 def kl(
     *,
@@ -101,6 +102,7 @@ def kl(
     reference="Gu, Dong, Wei, Huang (2024), arXiv:2306.08543, section 2.1",
     laws=("zero_when_equal", "nonnegative", "shift_invariant", "permutable"),
     allows_masked=True,
+    asks=("reverse",),
 )
 def reverse_kl(
     *,
@@ -155,7 +157,8 @@ def jsd(
     teacher, student = _pair(teacher, student)
     rest = 1.0 - beta
     if rest in (0.0, 1.0):
-        return namespace(teacher.raw).zeros_like(student.softened(temperature).total)
+        total = student.softened(temperature).total
+        return namespace(total).zeros_like(total)
     rows = weighted_by_p(
         teacher,
         student,
@@ -174,6 +177,7 @@ def jsd(
     reference="Ba, Caruana (2014), arXiv:1312.6184, section 2.2",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
     same_kind=True,
+    asks=("squares",),
 )
 def mse(*, teacher: Scores, student: Scores) -> Array:
     """Mean over the classes of the squared difference of the outputs as they are stored.
@@ -191,7 +195,7 @@ def mse(*, teacher: Scores, student: Scores) -> Array:
     Reference: Ba, Caruana (2014), arXiv:1312.6184, section 2.2.
     """
     teacher, student = _pair(teacher, student, same_kind=True)
-    return feature_mse(teacher=teacher.raw, student=student.raw)
+    return _squares(teacher, student)
 
 
 @loss(
@@ -201,6 +205,7 @@ def mse(*, teacher: Scores, student: Scores) -> Array:
     reference="Salton, Wong, Yang (1975), doi:10.1145/361219.361220",
     laws=("nonnegative", "symmetric", "permutable", "scale_invariant"),
     same_kind=True,
+    asks=("cosine",),
 )
 def cosine(*, teacher: Scores, student: Scores) -> Array:
     """One minus the cosine between the outputs as they are stored.
@@ -218,7 +223,9 @@ def cosine(*, teacher: Scores, student: Scores) -> Array:
     Reference: Salton, Wong, Yang (1975), doi:10.1145/361219.361220.
     """
     teacher, student = _pair(teacher, student, same_kind=True)
-    return feature_cosine(teacher=teacher.raw, student=student.raw)
+    return teacher.remembered(
+        "cosine", student, lambda: feature_cosine(teacher=teacher.raw, student=student.raw)
+    )
 
 
 @loss(
@@ -228,6 +235,7 @@ def cosine(*, teacher: Scores, student: Scores) -> Array:
     reference="Kim et al. (2021), arXiv:2105.08919, section 3 (both terms)",
     laws=("zero_when_equal", "nonnegative", "permutable"),
     same_kind=True,
+    asks=("forward", "squares"),
 )
 def combined_kl_mse(
     *,
@@ -258,8 +266,14 @@ def combined_kl_mse(
     """
     teacher, student = _pair(teacher, student, same_kind=True)
     factor = kl_weight * _factor(temperature, temperature_squared)
-    squares = feature_mse(teacher=teacher.raw, student=student.raw)
-    return factor * teacher.divergence(student, temperature) + mse_weight * squares
+    divergence = teacher.divergence(student, temperature)
+    return factor * divergence + mse_weight * _squares(teacher, student)
+
+
+def _squares(teacher: Logits, student: Logits) -> Array:
+    return teacher.remembered(
+        "squares", student, lambda: feature_mse(teacher=teacher.raw, student=student.raw)
+    )
 
 
 def _factor(temperature: float, temperature_squared: bool) -> float:
@@ -268,7 +282,7 @@ def _factor(temperature: float, temperature_squared: bool) -> float:
 
 def _pair(teacher: Scores, student: Scores, same_kind: bool = False) -> tuple[Logits, Logits]:
     teacher, student = as_logits(teacher), as_logits(student)
-    check_same_shape(teacher=teacher.raw, student=student.raw)
+    check_same_shape(teacher=teacher, student=student)
     if same_kind and teacher.kind != student.kind:
         where = f"teacher {teacher.kind}, student {student.kind}"
         hint = "kl, reverse_kl and jsd compare any two kinds"

@@ -21,6 +21,7 @@ Law = Literal[
     "scale_invariant",  # nor does multiplying a row by a positive number
     "permutable",  # nor does taking the classes or dimensions in another order
 ]
+Ask = Literal["forward", "reverse", "squares", "cosine"]
 Function = TypeVar("Function", bound=Callable[..., Array])
 
 
@@ -59,6 +60,8 @@ class Loss:
         laws: what holds for every input; the tests hold it to them.
         allows_masked: whether a class may have the score -inf.
         same_kind: whether both inputs must be of one kind, as it acts on them as they are stored.
+        asks: the statistics of a pair of rows that it rests on, which a kernel may have left:
+            KL(teacher || student), KL(student || teacher), mean squared difference, cosine.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Loss:
     laws: frozenset[Law]
     allows_masked: bool
     same_kind: bool
+    asks: frozenset[Ask] = frozenset()
 
 
 def loss(
@@ -81,6 +85,7 @@ def loss(
     laws: tuple[Law, ...] = (),
     allows_masked: bool = False,
     same_kind: bool = False,
+    asks: tuple[Ask, ...] = (),
 ) -> Callable[[Function], Function]:
     """Enter the decorated function into a table of losses under its own name."""
 
@@ -96,6 +101,7 @@ def loss(
             laws=frozenset(laws),
             allows_masked=allows_masked,
             same_kind=same_kind,
+            asks=frozenset(asks),
         )
         return function
 

@@ -7,14 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from distillcli.batches import Tile
 from distillcli.kernels import Wanted, fill
+from distillcli.losses import LOGIT_LOSSES
 from distillcli.metrics import METRICS
 from distillcli.numerics import Logits
 
 Target = Callable[[Tile, float], Logits]
-
-# The losses that rest on KL(teacher || student), and those on KL(student || teacher).
-FORWARD = {"kl", "combined_kl_mse"}
-REVERSE = {"reverse_kl"}
 
 
 def primer(
@@ -35,9 +32,11 @@ def primer(
         temperature: that of the loss and of the KL metrics.
     """
     columns = {column for name in metrics for column in METRICS[name].columns}
-    forward = "kl" in columns or bool(FORWARD & set(losses))
-    reverse = bool(REVERSE & set(losses))
-    agree = bool(columns & {"top1_agreement", "top5_agreement"})
+    asked = {ask for name in losses if name in LOGIT_LOSSES for ask in LOGIT_LOSSES[name].asks}
+    if "kl" in columns:
+        asked.add("forward")
+    ranked = "top5_agreement" in columns
+    agree = ranked or "top1_agreement" in columns
 
     def sides(tile: Tile) -> dict[str, Logits]:
         found = {"student": tile.logits("student")} if "student" in tile else {}
@@ -55,14 +54,17 @@ def primer(
         scores, others = sides(tile), one_by_one(tile)
         hard = ["student"] if "cross_entropy" in losses else []
         pair = None
-        if target is not None and "student" in scores and (forward or reverse):
+        if target is not None and "student" in scores and (asked or ranked):
             pair = (target(tile, temperature), scores["student"])
         fill(
             Wanted(
                 pair,
                 temperature,
-                forward=forward,
-                reverse=reverse,
+                forward="forward" in asked,
+                reverse="reverse" in asked,
+                squares="squares" in asked,
+                cosine="cosine" in asked,
+                above=scores.get("teacher") if ranked and pair is not None else None,
                 ones=others
                 + [
                     one

@@ -1,0 +1,49 @@
+"""What is asked of a kernel about the class scores of a tile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distillcli.numerics import Logits
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What will be asked about the scores of a tile, and nothing else.
+
+    Args:
+        pair: (p, q), teacher and student, of whom something is asked together; None if nothing is.
+        temperature: that of the divergences.
+        forward, reverse: whether KL(p || q), and KL(q || p), are needed.
+        squares, cosine: whether the mean squared difference, and one minus the cosine, of the
+            logits are.
+        above: scores against whose top class those of q are counted; None if they are not.
+        ones: scores whose sum of exponentials at temperature 1 is needed.
+        entropies: those of them whose entropy is.
+        tops: scores whose top class is.
+    """
+
+    pair: tuple[Logits, Logits] | None = None
+    temperature: float = 1.0
+    forward: bool = True
+    reverse: bool = False
+    squares: bool = False
+    cosine: bool = False
+    above: Logits | None = None
+    ones: Sequence[Logits] = ()
+    entropies: Sequence[Logits] = ()
+    tops: Sequence[Logits] = ()
+
+    @property
+    def divergent(self) -> bool:
+        """Whether any divergence is needed."""
+        return self.pair is not None and (self.forward or self.reverse)
+
+    def asks(self, among: Sequence[Logits], scores: Logits) -> bool:
+        """Whether these scores are among those; by identity, for nothing else tells them apart."""
+        return any(one is scores for one in among)
+
+    def alone(self) -> list[Logits]:
+        """The scores that something is asked about and that are no part of the pair."""
+        paired = self.pair or ()
+        singles = {id(one): one for one in (*self.ones, *self.tops)}
+        return [one for one in singles.values() if not self.asks(paired, one)]
