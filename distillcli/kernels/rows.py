@@ -27,6 +27,9 @@ PLAIN_ABOVE = {np.dtype(np.float32): 0.03, np.dtype(np.float64): 1e-4}
 # From here on log(p/q) is plain noise of float32 scores divided by so little.
 COLDEST = {np.dtype(np.float32): 0.05, np.dtype(np.float64): 0.01}
 
+# Where sums of squares of float32 have lost nothing to underflow or overflow.
+SAFE_SQUARES = (1e-25, 1e37)
+
 
 def fill(wanted: Wanted) -> None:
     """Compute what is wanted and leave it with the scores, which then need not compute it.
@@ -142,9 +145,11 @@ class _Sheet:
         self._sum_up(1.0)
 
     def unit(self) -> Array:
-        """Rows of length 1; no finite numbers where a row is zero or its square overflows."""
+        """Rows of length 1; NaN where a row is zero or squares leave the range of the type."""
         squares = np.multiply(self.values, self.values, out=self.buffer("unit"))
-        length = self.row(1.0 / np.sqrt(self.sum(squares)))
+        total = self.sum(squares)
+        plain = (total > SAFE_SQUARES[0]) & (total < SAFE_SQUARES[1])
+        length = self.row(np.where(plain, 1.0 / np.sqrt(total), math.nan))
         return np.multiply(self.values, length, out=squares)
 
     def entropy(self) -> Array:
