@@ -187,6 +187,7 @@ def serve() -> None:
     import distillcli.commands.validate
     import distillcli.formats.hdf5
     import distillcli.formats.npz
+    import distillcli.formats.safetensors
     import distillcli.report  # noqa: F401
 
     for name in [name for name in os.environ if re.match("DISTILL_|NO_COLOR|COLUMNS", name)]:

@@ -7,7 +7,9 @@ from io import BytesIO
 from pathlib import Path
 
 import h5py
+import ml_dtypes
 import numpy as np
+import safetensors.numpy
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,25 @@ def write_npz(path: Path, members: dict[str, bytes], *, deflated: bool = False) 
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in members.items():
             archive.writestr(f"{name}.npy", data)
+
+
+def safetensors_bytes(
+    arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None, **types: str
+) -> bytes:
+    """A safetensors file as its own library writes it; `types` say what the bits of arrays are."""
+    typed = {
+        name: np.ascontiguousarray(array).view(getattr(ml_dtypes, types[name]))
+        if name in types
+        else np.ascontiguousarray(array)
+        for name, array in arrays.items()
+    }
+    return safetensors.numpy.save(typed, metadata)
+
+
+def safetensors_header(text: str, data: bytes = b"") -> bytes:
+    """A safetensors file with a header of one's own making."""
+    header = text.encode("utf-8", "surrogatepass")
+    return len(header).to_bytes(8, "little") + header + data
 
 
 def bfloat16_type(*, big_endian: bool = False) -> "h5py.h5t.TypeFloatID":

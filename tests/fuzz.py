@@ -32,7 +32,7 @@ import numpy as np
 HANG = 5.0  # seconds
 MEMORY = 300 << 20
 CHUNK = 500  # inputs that one process sees
-KINDS = ("npy", "npz", "h5", "yaml")
+KINDS = ("npy", "npz", "h5", "safetensors", "yaml")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,20 @@ def _npz(**options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _safetensors() -> bytes:
+    """Written here, for the library of the format is not what is tested."""
+    fields: dict[str, Any] = {"__metadata__": {"format": "np", "title": "a text"}}
+    codes = {"scores": "F32", "half": "F16", "bits": "BF16", "labels": "I64"}
+    values = {**arrays(), "labels": np.arange(60)}
+    data = b""
+    for name, code in codes.items():
+        begin, data = len(data), data + values[name].tobytes()
+        shape = list(values[name].shape)
+        fields[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, len(data)]}
+    header = json.dumps(fields).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
 def _h5(libver: str | None, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=libver) as file:
@@ -103,6 +117,8 @@ def originals(kind: str) -> tuple[bytes, ...]:
         return tuple(_npy(array) for array in arrays().values())
     if kind == "npz":
         return _npz(), _npz(packed=True)
+    if kind == "safetensors":
+        return (_safetensors(),)
     if kind == "yaml":
         return tuple(text.encode() for text in CONFIGS)
     gzip = {"chunks": (9, 3), "compression": "gzip"}
@@ -174,7 +190,12 @@ def command(kind: str, path: str, chance: random.Random) -> list[str]:
     shown = chance.choice(("json", "table", "csv", "md"))
     if kind == "yaml":
         return chance.choice((["score", path, "--format", shown], ["validate", path]))
-    names = {"npy": ("",), "npz": ("", "::scores"), "h5": ("", "::run/scores", "::run")}[kind]
+    names = {
+        "npy": ("",),
+        "npz": ("", "::scores"),
+        "h5": ("", "::run/scores", "::run"),
+        "safetensors": ("", "::scores", "::bits"),
+    }[kind]
     name = path + chance.choice(names)
     if chance.random() < 0.3:
         return ["inspect", path, "--format", chance.choice(("table", "json"))]
@@ -296,6 +317,7 @@ def fuzz(
     import distillcli.commands.score
     import distillcli.commands.validate
     import distillcli.formats.hdf5
+    import distillcli.formats.safetensors
     import distillcli.report  # noqa: F401
 
     found: list[tuple[int, str]] = []

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from format_files import safetensors_bytes
 from runs import ROOT, distill, written
 from test_hostile import sparse
 
@@ -36,6 +37,11 @@ def _deflated(folder: Path) -> str:
     return "s.npz"
 
 
+def _safetensors(folder: Path) -> str:
+    (folder / "s.safetensors").write_bytes(safetensors_bytes({"x": SCORES}))
+    return "s.safetensors"
+
+
 def _hdf5(**options: Any) -> Callable[[Path], str]:
     def make(folder: Path) -> str:
         with h5py.File(folder / "s.h5", "w") as file:
@@ -55,6 +61,7 @@ STORES = {
     "npy": _npy,
     "npz": _npz,
     "npz deflated": _deflated,
+    "safetensors": _safetensors,
     "hdf5": _hdf5(),
     "hdf5 gzip": _hdf5(chunks=(100, 7), compression="gzip"),
     "hdf5 lzf": _hdf5(chunks=(100, 60), compression="lzf"),

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
 from format_files import (
@@ -13,6 +14,7 @@ from format_files import (
     bfloat16_type,
     create_raw,
     npy_bytes,
+    safetensors_bytes,
     source,
     write_npz,
 )
@@ -207,6 +209,65 @@ class TestNpzDeflatedFortran(TestNpzStored):
     deflated, fortran = True, True
 
 
+class Float8:
+    """The types of 8 bits, in the files that can hold them; some say themselves what they are."""
+
+    def _stored(self, folder: Path, bits: np.ndarray, name: str) -> Source:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+    def test_bits_come_out_as_they_are(self, tmp_path, name):
+        """Under the name of the type, in bytes."""
+        bits = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+        stored = self._stored(tmp_path, bits, name)
+        with open_rows(stored, role="logits", row_dims=1) as reader:
+            assert (reader.element.name, reader.element.floating) == (name, True)
+            assert_same_bits(rows_of(reader, 2, 9), bits[2:])
+
+
+class TestFloat8Safetensors(Float8):
+    """safetensors, which knows both."""
+
+    def _stored(self, folder, bits, name):
+        (folder / "a.safetensors").write_bytes(safetensors_bytes({"x": bits}, x=name))
+        return source(folder, "a.safetensors")
+
+
+class TestFloat8Npy(Float8):
+    """NPY as ml_dtypes saves it, which does not say what it is."""
+
+    def _stored(self, folder, bits, name):
+        np.save(folder / "a.npy", bits.view(getattr(ml_dtypes, name)))
+        return source(folder, "a.npy", dtype=name)
+
+
+class TestFloat8Bytes(Float8):
+    """Unsigned bytes that are declared to be float8, in NPZ."""
+
+    def _stored(self, folder, bits, name):
+        np.savez(folder / "a.npz", x=bits)
+        return source(folder, "a.npz", dtype=name)
+
+
+class TestFloat8Hdf5(Float8):
+    """Unsigned bytes that are declared to be float8, in HDF5, whose library lives elsewhere."""
+
+    def _stored(self, folder, bits, name):
+        with h5py.File(folder / "a.h5", "w") as file:
+            file["x"] = bits
+        return source(folder, "a.h5", dtype=name)
+
+
+class TestSafetensors(ReaderContract):
+    """safetensors as its own library writes it."""
+
+    def _save(self, folder, raw, dtype):
+        types = {"deep.er": dtype} if dtype else {}
+        arrays = {"a": np.ones((3, 5), np.float32), "deep.er": raw, "z": np.arange(3)}
+        (folder / "a.safetensors").write_bytes(safetensors_bytes(arrays, **types))
+        return source(folder, "a.safetensors::deep.er")
+
+
 class TestHdf5(ReaderContract):
     """HDF5 in one piece."""
 
@@ -304,11 +365,14 @@ class TestShards(ReaderContract):
 
     def _save_part(self, folder, index, part, dtype):
         stored = part.view("V2") if dtype else part
-        name = f"{index}.{('npy', 'npz', 'h5')[index % 3]}"
-        if index % 3 == 0:
+        name = f"{index}.{('npy', 'npz', 'safetensors', 'h5')[index % 4]}"
+        if index % 4 == 0:
             (folder / name).write_bytes(npy_bytes(stored, fortran=True))
-        elif index % 3 == 1:
+        elif index % 4 == 1:
             write_npz(folder / name, {"x": npy_bytes(stored)}, deflated=True)
+        elif index % 4 == 2:
+            types = {"x": dtype} if dtype else {}
+            (folder / name).write_bytes(safetensors_bytes({"x": part}, **types))
         else:
             with h5py.File(folder / name, "w") as file:
                 if dtype:
@@ -330,7 +394,7 @@ class TestManyShards(ReaderContract):
 
 def test_no_format_is_left_out():
     """Every format in the table has its contract tests."""
-    assert [known.name for known in FORMATS] == ["npy", "npz", "hdf5"]
+    assert [known.name for known in FORMATS] == ["npy", "npz", "safetensors", "hdf5"]
 
 
 def test_shards_come_in_natural_order(tmp_path):
@@ -388,7 +452,10 @@ def test_the_only_fitting_dataset_need_not_be_named(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["deep/logits"], file["labels"], file["note"] = logits, labels, "text"
     np.savez(tmp_path / "a.npz", scores=logits, classes=labels)
+    saved = safetensors_bytes({"scores": logits, "classes": labels})
+    (tmp_path / "a.safetensors").write_bytes(saved)
     for name, scores, classes in (
+        ("a.safetensors", "scores", "classes"),
         ("a.h5", "deep/logits", "labels"),
         ("a.npz", "scores", "classes"),
     ):
@@ -403,9 +470,11 @@ def test_the_first_bytes_tell_where_the_suffix_does_not(tmp_path):
     """A file may have any name."""
     np.save(tmp_path / "a.npy", np.ones((3, 2), np.float32))
     np.savez(tmp_path / "a.npz", x=np.ones((3, 2), np.float32))
+    ones = safetensors_bytes({"x": np.ones((3, 2), np.float32)})
+    (tmp_path / "a.safetensors").write_bytes(ones)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.ones((3, 2), np.float32)
-    for name in ("a.npy", "a.npz", "a.h5"):
+    for name in ("a.npy", "a.npz", "a.h5", "a.safetensors"):
         (tmp_path / name).rename(tmp_path / "dump")
         with open_rows(source(tmp_path, "dump"), role="logits", row_dims=1) as reader:
             assert reader.rows == 3
@@ -450,8 +519,23 @@ class TestLayers:
         sources = source(tmp_path, "a.npy"), source(tmp_path, "b0.npy", "b1.npy")
         self._check(Layers(sources, single=False), LAYERS[:2])
 
+    @pytest.mark.parametrize("mark", [".", "/"])
+    def test_names_of_safetensors_form_groups(self, tmp_path, mark):
+        """What goes on after the name of the group and a dot or slash is a layer, in shards too."""
+        for shard in range(3):
+            layers = {
+                f"hidden{mark}{index}": array[2 * shard : 2 * shard + 2]
+                for index, array in enumerate(LAYERS)
+            }
+            data = safetensors_bytes({**layers, "hiddenness": LAYERS[0], "logits": LAYERS[0]})
+            (tmp_path / f"model-{shard + 1:05}-of-00003.safetensors").write_bytes(data)
+        group = source(tmp_path, "model-*.safetensors::hidden")
+        self._check(Layers((group,), single=True), LAYERS)
+
     @pytest.mark.parametrize("shape", [(4, 9, 5), (3, 2, 7, 5)])
-    @pytest.mark.parametrize("form", ["C", "F", "npz", "deflated", "h5", "chunked", "gzip", "lzf"])
+    @pytest.mark.parametrize(
+        "form", ["C", "F", "npz", "deflated", "safetensors", "h5", "chunked", "gzip", "lzf"]
+    )
     def test_one_array_holds_all_layers(self, tmp_path, shape, form):
         """[layers, rows, dim] and [layers, rows, positions, dim], however they lie."""
         raw = numbers(shape, "<f4")
@@ -465,6 +549,9 @@ class TestLayers:
         if form in ("npz", "deflated"):
             write_npz(folder / "a.npz", {"x": npy_bytes(raw)}, deflated=form == "deflated")
             return "a.npz"
+        if form == "safetensors":
+            (folder / "a.safetensors").write_bytes(safetensors_bytes({"x": raw}))
+            return "a.safetensors"
         chunks = {"h5": None}.get(form, tuple(-(-n // 2) for n in raw.shape))
         options = {"compression": form} if form in ("gzip", "lzf") else {}
         with h5py.File(folder / "a.h5", "w") as file:

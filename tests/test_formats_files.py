@@ -5,15 +5,17 @@ import zlib
 from pathlib import Path
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
-from format_files import source
+from format_files import safetensors_bytes, source
 
 from distillcli.errors import ChangedError, FormatError
 from distillcli.formats import BFLOAT16, FORMATS, Reader, open_rows, widen
 from distillcli.formats.elements import element_of
 from distillcli.formats.paths import natural_key
 
+KINDS = ["npy", "npz", "safetensors", "h5"]
 VALUES = np.arange(8000, dtype=np.float32).reshape(1000, 8)
 
 
@@ -24,6 +26,8 @@ def saved(folder: Path, kind: str) -> Reader:
         np.save(path, VALUES)
     elif kind == "npz":
         np.savez(path, x=VALUES)
+    elif kind == "safetensors":
+        path.write_bytes(safetensors_bytes({"x": VALUES}))
     else:
         with h5py.File(path, "w") as file:
             file["x"] = VALUES
@@ -59,7 +63,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "h5"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("change", "message"), CHANGES)
 def test_any_change_of_a_file_is_noticed(tmp_path, kind, change, message):
     """A file that is cut, extended, replaced, touched or removed is told from its first state."""
@@ -74,7 +78,7 @@ def test_any_change_of_a_file_is_noticed(tmp_path, kind, change, message):
     assert str(caught.value) == f"student logits in a.{kind}: {problem}"
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "h5"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_read_beyond_a_cut_is_an_error(tmp_path, kind):
     """Rows that are no longer there are never made up."""
     with saved(tmp_path, kind) as reader:
@@ -133,7 +137,7 @@ def test_the_fingerprint_of_shards_is_bounded(tmp_path):
 def test_only_files_that_are_in_use_stay_open(tmp_path):
     """Refused and closed inputs leave no open file behind."""
     before = len(os.listdir("/proc/self/fd"))
-    for kind in ("npy", "npz", "h5"):
+    for kind in KINDS:
         saved(tmp_path, kind).close()
         (tmp_path / f"a.{kind}").write_bytes(b"nothing that can be read")
         with pytest.raises(FormatError):
@@ -166,7 +170,44 @@ class TestWiden:
         assert widened.dtype == target
         np.testing.assert_array_equal(widened, raw.astype(target))
 
-    @pytest.mark.parametrize("code", ["f2", "f4", "f8", "bf2"])
+    @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+    def test_every_float8_is_exact(self, target, name):
+        """All 256 patterns, by another library; NaN where it has one, infinity in e5m2 alone."""
+        bits = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        element = element_of("u1", name, "")
+        expected = bits.view(getattr(ml_dtypes, name)).astype(target)
+        widened = widen(bits, element, target)
+        np.testing.assert_array_equal(widened, expected)
+        assert (np.signbit(widened) == (bits >= 128))[~np.isnan(widened)].all()
+        assert np.isinf(widened).sum() == (2 if name == "float8_e5m2" else 0)
+
+    @pytest.mark.parametrize(
+        ("name", "bits", "value"),
+        [
+            ("float8_e4m3fn", 0x01, 2.0**-9),
+            ("float8_e4m3fn", 0x08, 2.0**-6),
+            ("float8_e4m3fn", 0x38, 1.0),
+            ("float8_e4m3fn", 0x7E, 448.0),
+            ("float8_e4m3fn", 0xFF, np.nan),
+            ("float8_e5m2", 0x01, 2.0**-16),
+            ("float8_e5m2", 0x7B, 57344.0),
+            ("float8_e5m2", 0xFC, -np.inf),
+        ],
+    )
+    def test_float8_at_its_edges(self, target, name, bits, value):
+        """Smallest and largest numbers as table 1 of arXiv:2209.05433 has them."""
+        raw = np.array([bits], np.uint8)
+        np.testing.assert_array_equal(widen(raw, element_of("u1", name, ""), target), [value])
+
+    @pytest.mark.parametrize("rows", [1, 3, 700])
+    def test_large_arrays_are_widened_in_blocks(self, target, rows):
+        """The cuts show nowhere, and rows that are not contiguous are right."""
+        bits = np.random.default_rng(0).integers(0, 1 << 16, (rows, 333), dtype=np.uint16)
+        raw = bits.view(np.float16)[:, ::2]
+        widened = widen(raw, element_of("f2", None, ""), target)
+        np.testing.assert_array_equal(widened, raw.astype(target))
+
+    @pytest.mark.parametrize("code", ["f2", "f4", "f8", "bf2", "e4m3", "e5m2"])
     def test_a_buffer_is_filled(self, target, code):
         """With `out` nothing is allocated for the result, and the input stays as it is."""
         element = element_of(code, None, "")

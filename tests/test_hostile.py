@@ -18,7 +18,7 @@ import pytest
 from forked import Finished, Forked
 from format_files import npy_bytes, npy_header, write_npz
 from test_config_yaml import REFUSED
-from test_formats_refusals import FLOATS, HDF5, NPY, PLAIN
+from test_formats_refusals import FLOATS, HDF5, NPY, PLAIN, SAFETENSORS
 
 MEMORY = 300e6
 SECONDS = 2.0  # of computing; the clock of a machine that does other things is no measure
@@ -82,6 +82,14 @@ def test_hdf5(folder: Path, run: Forked, make: Make, problem: str) -> None:
     """Every odd HDF5 file; what links and storage point to is not opened."""
     make(folder / "bad.h5")
     assert refused(run(folder, *score("bad.h5::x")), "bad.h5") == f"student in {problem}"
+
+
+@pytest.mark.parametrize("make", [c[1] for c in SAFETENSORS], ids=[c[0] for c in SAFETENSORS])
+def test_safetensors(folder: Path, run: Forked, make: Make) -> None:
+    """Every odd safetensors file."""
+    make(folder / "bad.safetensors")
+    error = refused(run(folder, *score("bad.safetensors::x")), "bad.safetensors")
+    assert error.startswith("student in bad.safetensors")
 
 
 # --- more of each format ----------------------------------------------------------------------
@@ -265,6 +273,7 @@ def test_files_that_have_brought_the_library_down(folder: Path, run: Forked, nam
 # --- inspect sees the same files --------------------------------------------------------------
 
 ALL = [("npy", *case) for case in NPY] + [("npz", *case) for case in NPZ]
+ALL += [("safetensors", *case) for case in SAFETENSORS]
 ALL += [("h5", *case) for case in (*HDF5, *MORE_HDF5)]
 
 

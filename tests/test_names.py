@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from format_files import npy_bytes, write_npz
+from format_files import npy_bytes, safetensors_bytes, write_npz
 from runs import distill
 
 NAMES = [
@@ -104,7 +104,9 @@ def test_inspect(folder: Path, name: str) -> None:
         file[f"{inner}/x"].attrs[name] = name
         file.attrs[name] = name
     write_npz(folder / "a.npz", {name: npy_bytes(SCORES)})
-    for path in ("a.h5", "a.npz", f"./{name}.npy"):
+    data = safetensors_bytes({name: SCORES}, {name: name})
+    (folder / "a.safetensors").write_bytes(data)
+    for path in ("a.h5", "a.npz", "a.safetensors", f"./{name}.npy"):
         table, data = distill("inspect", path), distill("inspect", path, "--format", "json")
         assert clean(table.out + table.err)
         assert clean(data.out + data.err)

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+from format_files import safetensors_bytes
 from runs import scored
 
 from distillcli import batches
@@ -103,6 +104,11 @@ def npz_deflated(folder: Path, name: str, array: Array) -> str:
     return f"{name}.npz::values"
 
 
+def safetensors(folder: Path, name: str, array: Array) -> str:
+    (folder / f"{name}.safetensors").write_bytes(safetensors_bytes({name: array}))
+    return f"{name}.safetensors"
+
+
 def hdf5(**options: Any) -> Store:
     def store(folder: Path, name: str, array: Array) -> str:
         with h5py.File(folder / "all.h5", "a") as file:
@@ -143,6 +149,7 @@ STORES: dict[str, Store] = {
     "npy big-endian": big_endian,
     "npz": npz,
     "npz deflated": npz_deflated,
+    "safetensors": safetensors,
     "hdf5": hdf5(),
     "hdf5 chunked": hdf5(chunks=True),
     "hdf5 gzip": hdf5(chunks=True, compression="gzip", shuffle=True, fletcher32=True),

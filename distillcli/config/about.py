@@ -38,7 +38,8 @@ ABOUT: dict[str, dict[str, str]] = {
     "LongSource": {
         "path": "A file, or a glob of shards, joined in natural order.",
         "dataset": "The array in a file that holds several.",
-        "dtype": "The true element type, where the file cannot say it itself (bfloat16 in .npy).",
+        "dtype": "The true element type, where the file cannot say it itself (bfloat16 or float8 "
+        "in .npy).",
         "kind": "What the numbers are: logits (default), probabilities or log_probabilities.",
         "temperature": "At which stored probabilities were taken; default 1.0.",
     },

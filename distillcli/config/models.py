@@ -24,7 +24,7 @@ OWNERS = {
 PRESETS = ("pure_kl", "balanced", "hinton")
 KINDS = ("logits", "probabilities", "log_probabilities")
 DTYPES = (
-    *("float16", "bfloat16", "float32", "float64"),
+    *("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
 SOURCE = "a path, a list of paths or {path: ..., dataset: ...}"

@@ -1,7 +1,8 @@
 """What the elements of a stored array are, and how they become numbers to compute with."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,26 @@ from distillcli.errors import FormatError
 
 Array = NDArray[Any]
 
+LOOKED_UP = 1 << 16  # values at a time
+
 
 @dataclass(frozen=True)
 class Element:
     """An element type: its name, and the NumPy type in which stored values are handed out.
 
-    bfloat16, which NumPy does not know, is handed out as its bits, in uint16.
+    Types that NumPy does not know, bfloat16 and those of 8 bits, are handed out as their bits.
+
+    Args:
+        floating: whether the values are numbers to compute with, not class numbers.
+        scale, zero_point: of quantised integers, which mean (stored - zero_point) * scale; a scale
+            of None is that of all other types.
     """
 
     name: str
     dtype: np.dtype[Any]
     floating: bool
+    scale: float | None = None
+    zero_point: int = 0
 
     @property
     def itemsize(self) -> int:
@@ -33,27 +43,42 @@ class Element:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """There is one of each name, in another process too."""
-        return _named, (self.name,)
+        return _named, (self.name, self.scale, self.zero_point)
+
+    def quantised(self, scale: float, zero_point: int) -> "Element":
+        """These integers as numbers on a scale."""
+        return replace(self, floating=True, scale=scale, zero_point=zero_point)
 
 
 BFLOAT16 = Element("bfloat16", np.dtype(np.uint16), floating=True)
+E4M3 = Element("float8_e4m3fn", np.dtype(np.uint8), floating=True)
+E5M2 = Element("float8_e5m2", np.dtype(np.uint8), floating=True)
 _FLOATS = {f"f{n}": Element(f"float{8 * n}", np.dtype(f"f{n}"), True) for n in (2, 4, 8)}
 _INTEGERS = {
     f"{kind}{n}": Element(f"{name}{8 * n}", np.dtype(f"{kind}{n}"), False)
     for kind, name in (("i", "int"), ("u", "uint"))
     for n in (1, 2, 4, 8)
 }
-_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16}
+_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16, "e4m3": E4M3, "e5m2": E5M2}
 
 
-def _named(name: str) -> Element:
-    return next(element for element in _BY_CODE.values() if element.name == name)
+def _named(name: str, scale: float | None, zero_point: int) -> Element:
+    found = next(element for element in _BY_CODE.values() if element.name == name)
+    return found if scale is None else found.quantised(scale, zero_point)
 
 
-_MAY_BE_BFLOAT16 = {"u2", "V2", "bf2"}
+# What bits that say no more than their number may be declared to be; ml_dtypes saves such codes.
+_DECLARABLE = {
+    **dict.fromkeys(("u2", "V2", "bf2"), (BFLOAT16,)),
+    **dict.fromkeys(("u1", "V1", "f1"), (E4M3, E5M2)),
+}
 
-READABLE = "float16, bfloat16, float32, float64, and integers for labels"
+READABLE = "float16, bfloat16, float32, float64, float8, and integers for labels"
 DECLARE_BFLOAT16 = "if they are bfloat16, say so in the source: {path: ..., dtype: bfloat16}"
+DECLARE_FLOAT8 = "if they are float8, say which in the source: {path: ..., dtype: float8_e4m3fn}"
+DECLARE_SCALE = (
+    "if they are quantised, say how in the source: {path: ..., scale: 0.05, zero_point: 0}"
+)
 
 _REFUSED = {
     "O": ("holds pickled Python objects, which are never loaded", "save a plain numeric array"),
@@ -79,12 +104,12 @@ def element_of(code: str, declared: str | None, where: str) -> Element:
     Raises:
         FormatError: a type that cannot be read, an undeclared raw one, or one declared otherwise.
     """
-    if declared == "bfloat16" and code in _MAY_BE_BFLOAT16:
-        return BFLOAT16
-    if code == "V2":
-        raise FormatError(
-            where, "holds raw 2-byte elements (V2) of no stated type", DECLARE_BFLOAT16
-        )
+    for meant in _DECLARABLE.get(code, ()):
+        if declared == meant.name:
+            return meant
+    if code in ("V2", "V1", "f1"):
+        problem = f"holds raw {code[1]}-byte elements ({code}) of no stated type"
+        raise FormatError(where, problem, DECLARE_BFLOAT16 if code == "V2" else DECLARE_FLOAT8)
     element = _BY_CODE.get(code)
     if element is None:
         reason, hint = _REFUSED.get(code, _REFUSED.get(code[:1], (f"holds type {code}", None)))
@@ -120,7 +145,7 @@ def type_name(code: str) -> str:
 def listed(code: str, declared: str | None) -> tuple[str, bool]:
     """An element type as a list of candidates shows it, and whether it can be read."""
     try:
-        return element_of(code, declared if code in _MAY_BE_BFLOAT16 else None, "").name, True
+        return element_of(code, declared if code in _DECLARABLE else None, "").name, True
     except FormatError as error:
         return error.problem, False
 
@@ -139,22 +164,76 @@ def widen(raw: Array, element: Element, dtype: Any, out: Array | None = None) ->
     """
     target = np.dtype(dtype)
     if out is None:
-        if element is not BFLOAT16 and raw.dtype == target and raw.flags.c_contiguous:
+        if _plain(element) and raw.dtype == target and raw.flags.c_contiguous:
             return raw
         out = np.empty(raw.shape, target)
     with np.errstate(over="ignore", invalid="ignore"):  # bad values are found later, by row
-        if element is not BFLOAT16:
-            np.copyto(out, raw, casting="unsafe")
-        elif target == np.float32:
+        if element == BFLOAT16 and target == np.float32:
             _shift_up(raw, out)
+        elif element.itemsize <= 2 and element.floating:
+            _look_up(raw, _table(element, target), out)
+        elif _plain(element):
+            np.copyto(out, raw, casting="unsafe")
         else:
-            out[...] = _shift_up(raw, np.empty(raw.shape, np.float32))
+            np.copyto(out, _dequantised(raw, element), casting="same_kind")
     return out
 
 
-def _shift_up(raw: Array, out: Array) -> Array:
+def _plain(element: Element) -> bool:
+    """Whether NumPy's own values are what is meant."""
+    return element.scale is None and element not in (BFLOAT16, E4M3, E5M2)
+
+
+def _shift_up(raw: Array, out: Array) -> None:
     """bfloat16 is the upper half of a float32."""
     bits = out.view(np.uint32)
     np.copyto(bits, raw)
     np.left_shift(bits, 16, out=bits)
-    return out
+
+
+def _look_up(raw: Array, table: Array, out: Array) -> None:
+    """In blocks: NumPy makes 8-byte indices first. float16 is 2.6 times as fast as converted."""
+    bits = raw.reshape(-1).view(f"u{raw.itemsize}")
+    flat = out.reshape(-1)
+    for begin in range(0, len(bits), LOOKED_UP):
+        block = slice(begin, begin + LOOKED_UP)
+        np.take(table, bits[block], out=flat[block], mode="wrap")
+
+
+@lru_cache(maxsize=16)
+def _table(element: Element, target: np.dtype[Any]) -> Array:
+    """What every pattern of up to 16 bits means, rounded once."""
+    bits: Array = np.arange(1 << 8 * element.itemsize, dtype=f"u{element.itemsize}")
+    values: Array
+    if element == BFLOAT16:
+        values = np.empty(bits.shape, np.float32)
+        _shift_up(bits, values)
+    elif element == E4M3:
+        values = _e4m3(bits)
+    elif element == E5M2:  # the upper half of a float16
+        values = (bits.astype(np.uint16) << 8).view(np.float16)
+    else:
+        values = _dequantised(bits.view(element.dtype), element)
+    widened: Array = values.astype(target)
+    return widened
+
+
+def _e4m3(bits: Array) -> Array:
+    """Sign, 4 bits of exponent with bias 7, 3 bits of mantissa; no infinity, one NaN of each sign.
+
+    Reference: Micikevicius et al. (2022), arXiv:2209.05433, table 1.
+    """
+    exponent, mantissa = (bits >> 3 & 15).astype(np.int64), (bits & 7).astype(np.float64)
+    lifted = np.where(exponent > 0, 8 + mantissa, mantissa)
+    sizes = np.ldexp(lifted, np.maximum(exponent, 1) - 10)
+    sizes[bits & 0x7F == 0x7F] = np.nan
+    np.negative(sizes, out=sizes, where=bits & 0x80 > 0)
+    return sizes
+
+
+def _dequantised(raw: Array, element: Element) -> Array:
+    """In float64: (stored - zero_point) * scale."""
+    values: Array = raw.astype(np.float64)
+    if element.scale is not None:
+        values = (values - element.zero_point) * element.scale
+    return values

@@ -23,18 +23,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how to know it and how to open it."""
+    """A file format: how to know it, by suffix or by the bytes `at` its place, and to open it."""
 
     name: str
     suffixes: tuple[str, ...]
     magic: bytes
     open: Callable[[InputFile], Container]
+    at: int = 0
+
+    def begins(self, start: bytes) -> bool:
+        """Whether a file that begins with these bytes looks like one."""
+        return start.startswith(self.magic, self.at)
 
 
 def _open_npz(file: InputFile) -> Container:
     from distillcli.formats.npz import NpzFile
 
     return NpzFile(file)
+
+
+def _open_safetensors(file: InputFile) -> Container:
+    from distillcli.formats.safetensors import SafetensorsFile
+
+    return SafetensorsFile(file)
 
 
 def _open_hdf5(file: InputFile) -> Container:
@@ -46,6 +57,7 @@ def _open_hdf5(file: InputFile) -> Container:
 FORMATS = (
     Format("npy", (".npy",), NPY_MAGIC, NpyFile),
     Format("npz", (".npz",), b"PK\x03\x04", _open_npz),
+    Format("safetensors", (".safetensors",), b'{"', _open_safetensors, at=8),
     Format("hdf5", (".h5", ".hdf5", ".hdf", ".he5"), b"\x89HDF\r\n\x1a\n", _open_hdf5),
 )
 
@@ -57,12 +69,12 @@ def format_of(file: InputFile) -> Format:
         FormatError: neither tells.
     """
     suffix = os.path.splitext(file.path)[1].lower()
-    start = file.read(8, 0)
+    start = file.read(16, 0)
     for known in FORMATS:
         if suffix in known.suffixes:
             return known
     for known in FORMATS:
-        if start.startswith(known.magic):
+        if known.begins(start):
             return known
     names = ", ".join(f"{known.name} ({' '.join(known.suffixes)})" for known in FORMATS)
     raise FormatError(file.where, "is of an unknown format", f"formats that can be read: {names}")

@@ -147,7 +147,7 @@ def _looks(array: ArrayFound) -> str:
 def _layout(file: FileFound, array: ArrayFound, page: Page) -> str:
     if array.layout is None:
         return ""
-    shows_order = array.rank > 1 and file.format != "hdf5"  # HDF5 knows one order alone
+    shows_order = array.rank > 1 and file.format in ("npy", "npz")  # the others know one alone
     kind = "one stream" if array.layout == "stream" else array.layout
     shape = f" {_shape(array.chunk, page)}" if array.chunk else ""
     order = f", {'Fortran' if array.fortran else 'C'} order" if shows_order else ""
