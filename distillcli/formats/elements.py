@@ -225,7 +225,7 @@ def _e4m3(bits: Array) -> Array:
     """
     exponent, mantissa = (bits >> 3 & 15).astype(np.int64), (bits & 7).astype(np.float64)
     lifted = np.where(exponent > 0, 8 + mantissa, mantissa)
-    sizes = np.ldexp(lifted, np.maximum(exponent, 1) - 10)
+    sizes: Array = np.ldexp(lifted, np.maximum(exponent, 1) - 10)
     sizes[bits & 0x7F == 0x7F] = np.nan
     np.negative(sizes, out=sizes, where=bits & 0x80 > 0)
     return sizes
