@@ -20,7 +20,7 @@ from format_files import (
 )
 
 from distillcli.errors import MismatchError
-from distillcli.formats import FORMATS, Reader, describe, open_layers, open_rows
+from distillcli.formats import FORMATS, Reader, describe, open_layers, open_rows, widen
 
 LITTLE = ("<f2", "<f4", "<f8", "bfloat16")
 SHAPES = ((1, 1), (7, 3), (61, 19), (257, 130), (5, 11, 4), (3, 40, 17), (1, 50, 6))
@@ -256,6 +256,72 @@ class TestFloat8Hdf5(Float8):
         with h5py.File(folder / "a.h5", "w") as file:
             file["x"] = bits
         return source(folder, "a.h5", dtype=name)
+
+
+class Quantised:
+    """Integers with a declared scale, in every format."""
+
+    def _stored(self, folder: Path, raw: np.ndarray) -> str:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("kind", ["<i1", "<u1", "<i2", "<u2", "<i4"])
+    @pytest.mark.parametrize("shape", [(9, 7), (3, 5, 4)])
+    def test_integers_are_numbers_on_their_scale(self, tmp_path, kind, shape):
+        """Stored values come out as they are; the element type knows what they mean."""
+        raw = numbers(shape, kind)
+        text = self._stored(tmp_path, raw)
+        stored = source(tmp_path, text, scale=0.25, zero_point=7)
+        with open_rows(stored, role="logits", row_dims=1) as reader:
+            got = rows_of(reader, 1, reader.rows)
+            assert_same_bits(got, raw.reshape(-1, shape[-1])[1:])
+            assert reader.element.floating
+            widened = widen(got, reader.element, np.float64)
+        expected = (raw.reshape(-1, shape[-1])[1:].astype(np.float64) - 7) * 0.25
+        np.testing.assert_array_equal(widened, expected)
+
+    def test_layers_may_be_quantised(self, tmp_path):
+        """An array of all layers keeps its scale in each of them."""
+        raw = numbers((3, 5, 4), "<i1")
+        stored = source(tmp_path, self._stored(tmp_path, raw), scale=0.5)
+        layers = open_layers(Layers((stored,), single=True), role="hidden states")
+        for reader, array in zip(layers, raw, strict=True):
+            with reader:
+                assert (reader.element.scale, reader.element.floating) == (0.5, True)
+                assert_same_bits(rows_of(reader, 0, 5), array)
+
+
+class TestQuantisedNpy(Quantised):
+    """NPY."""
+
+    def _stored(self, folder, raw):
+        np.save(folder / "a.npy", raw)
+        return "a.npy"
+
+
+class TestQuantisedSafetensors(Quantised):
+    """safetensors; the only integers of fitting rank need not be named."""
+
+    def _stored(self, folder, raw):
+        data = safetensors_bytes({"x": raw, "y": np.ones((2, 2), np.float32)})
+        (folder / "a.safetensors").write_bytes(data)
+        return "a.safetensors"
+
+
+class TestQuantisedNpz(Quantised):
+    """NPZ."""
+
+    def _stored(self, folder, raw):
+        np.savez(folder / "a.npz", x=raw)
+        return "a.npz::x"
+
+
+class TestQuantisedHdf5(Quantised):
+    """HDF5."""
+
+    def _stored(self, folder, raw):
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("x", data=raw, chunks=True, compression="gzip")
+        return "a.h5"
 
 
 class TestSafetensors(ReaderContract):

@@ -1,8 +1,8 @@
 """What every key of a config means, in a line: what editors show beside it."""
 
 SOURCE = (
-    "path, path::dataset, a glob of shards, a list of shards, or {path, dataset, dtype, kind, "
-    "temperature}. Relative paths start at this file's folder."
+    "path, path::dataset, a glob of shards, a list of shards, or {path, dataset, dtype, scale, "
+    "zero_point, kind, temperature}. Relative paths start at this file's folder."
 )
 
 ABOUT: dict[str, dict[str, str]] = {
@@ -40,6 +40,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "dataset": "The array in a file that holds several.",
         "dtype": "The true element type, where the file cannot say it itself (bfloat16 or float8 "
         "in .npy).",
+        "scale": "Of quantised integers, which mean (stored - zero_point) * scale.",
+        "zero_point": "Of quantised integers; default 0.",
         "kind": "What the numbers are: logits (default), probabilities or log_probabilities.",
         "temperature": "At which stored probabilities were taken; default 1.0.",
     },

@@ -54,11 +54,13 @@ class Section(BaseModel):
 
 
 class LongSource(Section):
-    """{path, dataset, dtype, kind, temperature}"""
+    """{path, dataset, dtype, scale, zero_point, kind, temperature}"""
 
     path: Annotated[str, Text("a path")]
     dataset: Annotated[str, Text("the name of a dataset")] | None = None
     dtype: Annotated[str, Choice(DTYPES)] | None = None
+    scale: Annotated[float, Number(1e-9, 1e6)] | None = None
+    zero_point: Annotated[int, Whole(-(2**31), 2**31 - 1)] | None = None
     kind: Annotated[str, Choice(KINDS)] | None = None
     temperature: Temperature | None = None
 

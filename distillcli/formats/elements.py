@@ -39,7 +39,9 @@ class Element:
         return self.dtype.itemsize
 
     def __str__(self) -> str:
-        return self.name
+        if self.scale is None:
+            return self.name
+        return f"{self.name} on a scale of {self.scale:g} from {self.zero_point}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """There is one of each name, in another process too."""
@@ -79,6 +81,13 @@ DECLARE_FLOAT8 = "if they are float8, say which in the source: {path: ..., dtype
 DECLARE_SCALE = (
     "if they are quantised, say how in the source: {path: ..., scale: 0.05, zero_point: 0}"
 )
+# What integers may be where numbers to compute with are needed; others are a mistake.
+DECLARATIONS = {
+    "uint16": DECLARE_BFLOAT16,
+    "int8": DECLARE_SCALE,
+    "int16": DECLARE_SCALE,
+    "uint8": f"{DECLARE_SCALE}; {DECLARE_FLOAT8}",
+}
 
 _REFUSED = {
     "O": ("holds pickled Python objects, which are never loaded", "save a plain numeric array"),

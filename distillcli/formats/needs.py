@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distillcli.errors import DataError, FormatError
-from distillcli.formats.elements import DECLARE_BFLOAT16, Element
+from distillcli.formats.elements import DECLARATIONS, Element
 from distillcli.formats.paths import natural_key
 from distillcli.formats.readers import ArrayInfo
 
@@ -74,7 +74,7 @@ def _wrong_kind(where: str, element: Element, need: Need) -> DataError:
         numbers = "class numbers" if need is LABELS else "numbers"
         hint = f"{need.noun} are {numbers}: save them with .astype(np.int64)"
         return FormatError(where, f"holds {element}, {need.noun} must be integers", hint)
-    hint = DECLARE_BFLOAT16 if element.name == "uint16" else "save it with .astype(np.float32)"
+    hint = DECLARATIONS.get(element.name, "save it with .astype(np.float32)")
     return FormatError(where, f"holds {element}, where floating-point numbers are needed", hint)
 
 
