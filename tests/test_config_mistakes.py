@@ -237,7 +237,7 @@ MISTAKES = {
     ),
     "scale of 0": (
         "strategy: response\nteacher: {path: t.npy, scale: 0}\nstudent: s.npy\n",
-        ["2:24: teacher.scale: must be a number from 1e-9 to 1000000, not 0"],
+        ["2:24: teacher.scale: must be a number from 1e-09 to 1000000, not 0"],
     ),
     "zero point that is not whole": (
         "strategy: response\nteacher: {path: t.npy, scale: 1, zero_point: 0.5}\nstudent: s.npy\n",
