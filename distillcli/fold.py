@@ -6,8 +6,8 @@ row`, and folds what comes out into accumulators.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, Backend
-from distillcli.batches import Grid, Input, Slab, Tile, slabs
+from distillcli.batches import Grid, Input, Tile
 from distillcli.errors import DataError
+from distillcli.slabs import Slab, Slabs
 from distillcli.sums.accumulators import Floats, RowValues
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def in_row_order(
     Raises:
         What `work` raises, that of an early tile before that of a later one; errors of reading.
     """
+    slabs = Slabs(inputs, grid, machine.backend)
 
     def computed(tile: Tile) -> T:
         with machine.backend.active(), np.errstate(all="ignore"):
@@ -72,24 +74,33 @@ def in_row_order(
 
     def finished() -> list[T]:
         slab, tiles = pending.popleft()
-        found = [tile.result() for tile in tiles]
-        slab.release()
+        found = slab.settled(tiles)
+        slabs.release(slab)
         return found
 
     pending: deque[tuple[Slab, list[Future[T]]]] = deque()
-    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tiles") as pool:
-        try:
-            # Closed here, not when somebody forgets it: no read may outlive the files.
-            with closing(slabs(inputs, grid)) as found:
-                for slab in found:
-                    tiles = slab.tiles(grid, machine.precision, machine.backend)
-                    pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
-                    if len(pending) > 1:
-                        yield finished()
-            while pending:
+    with _threads("tiles", machine.threads) as pool, _threads("read", machine.threads) as readers:
+        coming = slabs.begin(readers)
+        while coming is not None:
+            slab = coming
+            slab.arrive()
+            coming = slabs.begin(readers)
+            tiles = slab.tiles(grid, machine.precision, machine.backend)
+            pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
+            if len(pending) > 1:
                 yield finished()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while pending:
+            yield finished()
+
+
+@contextmanager
+def _threads(name: str, count: int) -> Iterator[Executor]:
+    """So many threads; none of them outlives the work, for no read may outlive the files."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)

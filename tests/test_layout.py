@@ -21,6 +21,7 @@ LAYERS = [
     "planning sinks",
     "strategy",
     "checking fold",
+    "slabs",
     "batches kernels",
     "losses metrics targets teachers",
     "numerics",
