@@ -24,10 +24,10 @@ SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
-PADDING = -100  # the label that PyTorch's cross-entropy ignores
 EXACT = 2**53  # float64 holds every integer up to here
 
 Raw = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
 
@@ -38,6 +38,8 @@ class Input:
     Args:
         top_of: how many classes there are, of which the array holds the largest of each row.
         is_part: whether it only completes another one, as the indices of such classes do.
+        counts: tells which rows of a tile count, bool [rows], on the host; None where it leaves
+            none out.
     """
 
     role: str
@@ -46,6 +48,7 @@ class Input:
     temperature: float = 1.0
     top_of: int | None = None
     is_part: bool = False
+    counts: Callable[["Tile"], Mask] | None = None
 
     @property
     def is_label(self) -> bool:
@@ -134,8 +137,27 @@ class Tile:
     def __contains__(self, role: str) -> bool:
         return role in self.inputs
 
+    def masked(self) -> Mask | None:
+        """The rows that are not to count: bool [rows], on the host; None where all do.
+
+        Whatever they hold, nothing may come of it: no figure, no error.
+        """
+        return self.once("masked", self._masked)
+
+    def _masked(self) -> Mask | None:
+        counts = [item.counts(self) for item in self.inputs.values() if item.counts is not None]
+        masked = ~np.all(counts, axis=0) if counts else None
+        return masked if masked is not None and masked.any() else None
+
+    def but_masked(self, rows: Raw) -> Raw:
+        """The rows, with zeros where they are masked."""
+        masked = self.masked()
+        if masked is None:
+            return rows
+        return np.where(masked.reshape(-1, *[1] * (rows.ndim - 1)), rows.dtype.type(0), rows)
+
     def labels(self) -> Array:
-        """int64 [rows], on the device.
+        """int64 [rows], on the device; 0 for rows that are masked.
 
         Raises:
             DataError: a label outside [0, classes).
@@ -143,12 +165,12 @@ class Tile:
         return self.once("labels", self._checked_labels)
 
     def integers(self, role: str) -> Array:
-        """float64 [rows], every integer exactly, on the device.
+        """float64 [rows], every integer exactly, on the device; 0 for rows that are masked.
 
         Raises:
             DataError: one that float64 cannot hold.
         """
-        raw = self._raw(role)
+        raw = self.but_masked(self._raw(role))
         outside = (raw > EXACT) | (raw < -EXACT) if raw.dtype.kind == "i" else raw > EXACT
         if outside.any():
             row = int(np.argmax(outside))
@@ -172,13 +194,13 @@ class Tile:
         return Logits(self._widened(role), item.kind, temperature=item.temperature)
 
     def _checked_labels(self) -> Array:
-        raw, classes = self._raw("labels"), self._classes
+        raw, classes = self.but_masked(self._raw("labels")), self._classes
         outside = (raw < 0) | (raw >= classes)
         if outside.any():
             row = int(np.argmax(outside))
             hint = f"the logits have {classes} classes, counted from 0"
-            if raw[row] == PADDING:
-                hint = f"{PADDING} marks padding in PyTorch; save the dump without such positions"
+            if raw[row] < 0:
+                hint += f"; if {raw[row]} marks padding, say ignore_index: {raw[row]}"
             raise DataError(
                 self.inputs["labels"].reader.where,
                 f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,7 @@ def _threads(name: str, count: int) -> Iterator[Executor]:
 class _TileValues(Generic[T]):
     start: int
     values: Floats
+    masked: npt.NDArray[np.bool_] | None
     bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
     made: T
 
@@ -144,25 +145,48 @@ def rows_and(
     by_role = {item.role: item for item in inputs}
 
     def work(tile: Tile) -> _TileValues[T]:
+        masked = tile.masked()
+        if masked is not None and masked.all():
+            nothing = np.zeros((len(measure.names), len(masked)))
+            return _TileValues(tile.start, nothing, masked, {}, make(tile))
         measure.prepare(tile)
         masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
-        bad = {key: tile.start + np.flatnonzero(mask) for key, mask in masks.items()}
+        bad = {key: tile.start + _where(mask, masked) for key, mask in masks.items()}
         columns = measure.columns(tile)
         values = np.empty((len(measure.names), tile.stop - tile.start))
         for index, name in enumerate(measure.names):
             values[index] = machine.host(columns[name])
-        return _TileValues(tile.start, values, bad, make(tile))
+        return _TileValues(tile.start, values, masked, bad, make(tile))
 
     for tiles in in_row_order(work, inputs, grid, machine):
         values = np.concatenate([tile.values for tile in tiles], axis=1)
-        keep = np.ones(values.shape[1], bool)
+        masked = _joined_masks(tiles)
+        keep = np.ones(values.shape[1], bool) if masked is None else ~masked
         start = tiles[0].start
-        for role, problem in tiles[0].bad:
-            rows = np.concatenate([tile.bad[role, problem] for tile in tiles])
+        for role, problem in dict.fromkeys(key for tile in tiles for key in tile.bad):
+            found = [tile.bad[role, problem] for tile in tiles if tile.bad]
+            rows = np.concatenate(found)
             if len(rows) and not skip_bad:
                 raise _unusable(by_role[role], problem, rows)
             keep[rows - start] = False
-        yield RowValues(start, measure.names, values, keep), [tile.made for tile in tiles]
+        yield RowValues(start, measure.names, values, keep, masked), [tile.made for tile in tiles]
+
+
+def _where(bad: npt.NDArray[Any], masked: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.intp]:
+    """The bad rows that are to count."""
+    return np.flatnonzero(bad if masked is None else bad & ~masked)
+
+
+def _joined_masks(tiles: Sequence[_TileValues[T]]) -> npt.NDArray[np.bool_] | None:
+    """The masked rows of all tiles; None where there are none."""
+    if all(tile.masked is None for tile in tiles):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(tile.values.shape[1], bool) if tile.masked is None else tile.masked
+            for tile in tiles
+        ]
+    )
 
 
 def _unusable(item: Input, problem: str, rows: npt.NDArray[np.intp]) -> DataError:

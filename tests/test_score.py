@@ -502,7 +502,17 @@ def test_the_configs_report(name: str) -> None:
 
 # --- the result -------------------------------------------------------------------------------
 
-KEYS = ["schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms", "weights"]
+KEYS = [
+    "schema",
+    "command",
+    "strategy",
+    "rows",
+    "rows_skipped",
+    "rows_masked",
+    "loss",
+    "terms",
+    "weights",
+]
 ENDS = ["batches", "nonfinite", "facts"]
 FACTS = ["config", "config_sha256", "inputs", "conventions", "temperature", "precision", "device"]
 FACTS += ["kernel", "versions", "seconds", "unavailable", "notes"]

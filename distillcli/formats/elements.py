@@ -61,7 +61,8 @@ _INTEGERS = {
     for kind, name in (("i", "int"), ("u", "uint"))
     for n in (1, 2, 4, 8)
 }
-_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16, "e4m3": E4M3, "e5m2": E5M2}
+BOOL = Element("bool", np.dtype(np.uint8), floating=False)  # as bytes: others than 0 and 1 show
+_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16, "e4m3": E4M3, "e5m2": E5M2, "b1": BOOL}
 
 
 def _named(name: str, scale: float | None, zero_point: int) -> Element:
