@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import ml_dtypes
 import numpy as np
 import pytest
@@ -406,6 +407,50 @@ class TestHdf5Lzf(TestHdf5):
     def _save(self, folder, raw, dtype):
         self.options = () if dtype else (("compression", "lzf"),)
         return super()._save(folder, raw, dtype)
+
+
+class TestHdf5Zstd(TestHdf5):
+    """HDF5 in chunks of zstd, which takes the extra hdf5plugin."""
+
+    chunk, options = (4, 9, 5), tuple(hdf5plugin.Zstd().items())
+
+    def _save(self, folder, raw, dtype):
+        if not dtype:
+            return super()._save(folder, raw, dtype)
+        with h5py.File(folder / "a.h5", "w") as file:
+            # Other than create_raw: a filter is set by its number.
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plist.set_chunk(tuple(min(n, c) for n, c in zip(raw.shape, self.chunk, strict=False)))
+            plist.set_filter(dict(self.options)["compression"], 0, ())
+            space = h5py.h5s.create_simple(raw.shape)
+            made = h5py.h5d.create(file.id, b"x", bfloat16_type(), space, plist)
+            made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(raw), bfloat16_type())
+        return source(folder, "a.h5::x")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        hdf5plugin.Blosc(cname="lz4"),
+        hdf5plugin.Blosc2(cname="zstd"),
+        hdf5plugin.LZ4(),
+        hdf5plugin.Bitshuffle(),
+        hdf5plugin.Bitshuffle(cname="zstd"),
+        hdf5plugin.BZip2(),
+        hdf5plugin.Zfp(reversible=True),
+        hdf5plugin.Zstd(),
+    ],
+    ids=lambda options: f"{options.filter_name}{options.filter_options[-1:]}",
+)
+def test_filters_of_the_extra(tmp_path, options):
+    """Every filter that can be read comes out as it went in, also behind shuffle and a checksum."""
+    raw = numbers((70, 33), "<f4")
+    shuffled = {} if options.filter_name == "zfp" else {"shuffle": True}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=raw, chunks=(16, 33), fletcher32=True, **shuffled, **options)
+    with open_rows(source(tmp_path, "a.h5"), role="logits", row_dims=1) as reader:
+        for start, stop in ranges(70):
+            assert_same_bits(rows_of(reader, start, stop), raw[start:stop])
 
 
 class TestHdf5Opaque(TestHdf5):
