@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from distillcli.backend import Array
-from distillcli.numerics import Logits, widen
+from distillcli.backend import Array, namespace
+from distillcli.numerics import Logits, row_sum, widen
 
 Role = Literal["teacher", "student", "labels"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
@@ -100,6 +100,15 @@ def top5_agreement(teacher: Logits, student: Logits) -> Array:
     return _as_numbers(student.above_top_of(teacher) < TOP)
 
 
+def acceptance_rate(teacher: Logits, student: Logits) -> Array:
+    """Sum of min(P, Q), in [0, 1]: how likely the teacher accepts what the student draws.
+
+    Reference: Leviathan, Kalman, Matias (2023), arXiv:2211.17192, section 3.
+    """
+    p, q = (side.softened(1.0).probabilities for side in (teacher, student))
+    return row_sum(namespace(p).minimum(p, q))
+
+
 def accuracy(scores: Logits, labels: Array) -> Array:
     """1 where the top class, the lowest index among equals, is the label; else 0."""
     return _as_numbers(scores.top == labels)
@@ -128,6 +137,7 @@ COLUMNS: dict[str, Column] = {
     "kl": Column(("teacher", "student"), kl),
     "top1_agreement": Column(("teacher", "student"), top1_agreement),
     "top5_agreement": Column(("teacher", "student"), top5_agreement),
+    "acceptance_rate": Column(("teacher", "student"), acceptance_rate),
     "student_accuracy": Column(("student", "labels"), accuracy),
     "teacher_accuracy": Column(("teacher", "labels"), accuracy),
     "student_nll": Column(("student", "labels"), nll),
@@ -186,6 +196,9 @@ _ALL = (
     _agreement("top1_agreement", "share of rows with the same top class in teacher and student"),
     _agreement(
         "top5_agreement", "share of rows with the teacher's top class in the student's five"
+    ),
+    _agreement(
+        "acceptance_rate", "mean of the sum of min(P, Q): drafts accepted in speculative decoding"
     ),
     *_of_role("student"),
     *_of_role("teacher"),

@@ -213,6 +213,24 @@ class Logits:
         return namespace(self.scores).argmax(self.scores, axis=-1)
 
     @property
+    def wide(self) -> "Logits":
+        """The same as float64 logits; for losses that an error of a probability enters in full."""
+        is_wide = self.kind == "logits" and self.raw.dtype == namespace(self.raw).float64
+        return self if is_wide else self._widened
+
+    @cached_property
+    def _widened(self) -> "Logits":
+        return Logits(widen(self.scores))
+
+    @cached_property
+    def standardized(self) -> "Logits":
+        """As float64 logits of mean 0 and sample standard deviation 1 in each row.
+
+        Masked classes stay masked and do not count; a row of equal scores becomes one of zeros.
+        """
+        return Logits(standardized(self.scores))
+
+    @property
     def shifted(self) -> Array:
         """Scores minus the row's maximum: <= 0."""
         return self.scores - self.max[:, None]
@@ -300,6 +318,19 @@ def _above(scores: Logits, other: Logits) -> Array:
     return xp.count_nonzero(scores.scores > chosen[:, None], axis=-1)
 
 
+def standardized(x: Array) -> Array:
+    """Each row less its mean, by its sample standard deviation: float64, -inf left alone."""
+    xp = namespace(x)
+    there = xp.isfinite(x)
+    count = row_sum(widen(there))
+    x = widen(x)
+    mean = row_sum(xp.where(there, x, 0.0)) / at_least(count, 1.0)
+    centred = xp.where(there, x - mean[:, None], 0.0)
+    variance = row_sum(centred * centred) / at_least(count - 1.0, 1.0)
+    deviation = xp.sqrt(xp.where(variance == 0, 1.0, variance))
+    return xp.where(there, centred / deviation[:, None], x)
+
+
 def as_logits(x: "Logits | Array") -> Logits:
     """Logits as they are; an array [rows, classes] as logits."""
     return x if isinstance(x, Logits) else Logits(x)
@@ -381,6 +412,16 @@ def weighted_by_p(
     reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
     beyond = row_sum(at_least(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0))
     return at_least(near + tail * beyond, 0.0)
+
+
+def probability_gap(p: Logits, q: Logits, temperature: float) -> Array:
+    """Q - P at a temperature: float64 [rows, classes], with all its digits where both are close."""
+    soft_p, soft_q = p.softened(temperature), q.softened(temperature)
+    near = namespace(p.raw).expm1(-at_least(log_ratio(p, q, temperature), LOWEST_GAP))
+    near *= soft_p.exps
+    near /= soft_p.total[:, None]
+    reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
+    return near + at_least(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0)
 
 
 def multiplied(features: Array, matrix: Array, *, start: int, cell: int) -> Array:

@@ -19,6 +19,7 @@ class Parameter:
 class Loss:
     name: str
     parameters: tuple[Parameter, ...] = ()
+    inputs: tuple[str, ...] = ("teacher", "student")
 
 
 WARM = (

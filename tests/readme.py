@@ -124,7 +124,7 @@ def loss_table() -> str:
         parameters = ", ".join(
             f"`{one.name}` {str(one.default).lower() if one.kind is bool else f'{one.default:g}'}"
             for one in loss.parameters
-            if not one.name.startswith("temperature")
+            if not one.name.startswith(("temperature", "standardize"))
         )
         formula = loss.formula.replace("|", "\\|")
         lines.append(

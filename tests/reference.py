@@ -3,6 +3,7 @@
 This module never imports the package; what it says is held against the package by the tests.
 """
 
+import itertools
 import math
 
 Row = list[float]
@@ -83,6 +84,164 @@ def log_of_mean(logs: Row, weights: Row) -> float:
     return top + math.log(math.fsum(weight * math.exp(log - top) for log, weight in pairs))
 
 
+def skew_kl(
+    *,
+    teacher: Row,
+    student: Row,
+    alpha: float = 0.1,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 KL(P || a P + (1 - a) Q)."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    return factor(temperature, temperature_squared) * divergence(p, mixture(p, q, alpha))
+
+
+def skew_reverse_kl(
+    *,
+    teacher: Row,
+    student: Row,
+    alpha: float = 0.1,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 KL(Q || (1 - a) P + a Q)."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    return factor(temperature, temperature_squared) * divergence(q, mixture(q, p, alpha))
+
+
+def mixture(log_p: Row, log_q: Row, share: float) -> Row:
+    """log(share P + (1 - share) Q)."""
+    sides = [(log, part) for log, part in ((log_p, share), (log_q, 1 - share)) if part]
+    columns = zip(*(log for log, _ in sides), strict=True)
+    return [log_of_mean(list(column), [part for _, part in sides]) for column in columns]
+
+
+def symmetric_kl(
+    *,
+    teacher: Row,
+    student: Row,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 [b KL(P || Q) + (1 - b) KL(Q || P)]; a weight of 0 leaves its side out."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    sides = ((beta, p, q), (1 - beta, q, p))
+    value = math.fsum(share * divergence(a, b) for share, a, b in sides if share)
+    return factor(temperature, temperature_squared) * value
+
+
+def alpha_jsd(
+    *,
+    teacher: Row,
+    student: Row,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 [KL(P || M) / (1 - b) + KL(Q || M) / b], and KL and reverse KL at the ends."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    if beta in (0.0, 1.0):
+        value = divergence(q, p) if beta else divergence(p, q)
+    else:
+        m = mixture(p, q, beta)
+        value = divergence(p, m) / (1 - beta) + divergence(q, m) / beta
+    return factor(temperature, temperature_squared) * value
+
+
+def tvd(
+    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+) -> float:
+    """T^2 sum |P - Q| / 2."""
+    apart = probabilities_apart(teacher, student, temperature)
+    return factor(temperature, temperature_squared) * math.fsum(map(abs, apart)) / 2
+
+
+def probability_mse(
+    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+) -> float:
+    """T^2 times the mean of (P - Q)^2."""
+    apart = probabilities_apart(teacher, student, temperature)
+    squares = math.fsum(x * x for x in apart)
+    return factor(temperature, temperature_squared) * squares / len(apart)
+
+
+def probabilities_apart(teacher: Row, student: Row, temperature: float) -> Row:
+    """P - Q."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    return [math.exp(a) - math.exp(b) for a, b in zip(p, q, strict=True)]
+
+
+def uld(
+    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+) -> float:
+    """T^2 sum |sorted P - sorted Q|, the shorter one filled up with zeros."""
+    sides = [
+        sorted(map(math.exp, log_softmax(row, temperature)), reverse=True)
+        for row in (teacher, student)
+    ]
+    pairs = itertools.zip_longest(*sides, fillvalue=0.0)
+    value = math.fsum(abs(a - b) for a, b in pairs)
+    return factor(temperature, temperature_squared) * value
+
+
+def dkd(
+    *,
+    teacher: Row,
+    student: Row,
+    labels: int,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 [alpha KL(label or not) + beta KL(the other classes)]."""
+    binary, others = [], []
+    for row in (teacher, student):
+        logs = log_softmax(row, temperature)
+        rest = [x for n, x in enumerate(logs) if n != labels]
+        total = log_of_mean(rest, [1.0] * len(rest))
+        binary.append([logs[labels], total])
+        others.append(rest if total == -math.inf else [x - total for x in rest])
+    value = alpha * divergence(*binary) if alpha else 0.0
+    if beta and max(others[0]) > -math.inf:
+        value += beta * divergence(*others)
+    return factor(temperature, temperature_squared) * value
+
+
+def huber(*, teacher: Row, student: Row, delta: float = 1.0) -> float:
+    """Mean of d^2 / 2, linear from delta on."""
+    sizes = [abs(t - s) for t, s in zip(teacher, student, strict=True)]
+    parts = [d * d / 2 if d <= delta else delta * (d - delta / 2) for d in sizes]
+    return math.fsum(parts) / len(parts)
+
+
+def leads(teacher: Row, student: Row, k: int) -> Row:
+    """s_i - s_j over the pairs of the teacher's top k, i above j."""
+    ranks = sorted(range(len(teacher)), key=lambda n: -teacher[n])[:k]
+    return [student[i] - student[j] for i, j in itertools.combinations(ranks, 2)]
+
+
+def topk_hinge(*, teacher: Row, student: Row, k: int = 10, margin: float = 1.0) -> float:
+    """Mean over pairs of max(0, margin - (s_i - s_j))."""
+    return mean([max(0.0, margin - lead) for lead in leads(teacher, student, k)])
+
+
+def topk_logistic(*, teacher: Row, student: Row, k: int = 10) -> float:
+    """Mean over pairs of log(1 + exp(s_j - s_i))."""
+    return mean([log_of_mean([0.0, -lead], [1.0, 1.0]) for lead in leads(teacher, student, k)])
+
+
+def standardized(row: Row) -> Row:
+    """Mean 0 and sample standard deviation 1 over the classes that are not masked."""
+    there = [x for x in row if x > -math.inf]
+    centre = mean(there)
+    variance = math.fsum((x - centre) ** 2 for x in there) / max(1, len(there) - 1)
+    deviation = math.sqrt(variance) or 1.0
+    return [(x - centre) / deviation for x in row]
+
+
 def mse(*, teacher: Row, student: Row) -> float:
     """Mean of (teacher - student)^2."""
     return math.fsum((t - s) ** 2 for t, s in zip(teacher, student, strict=True)) / len(teacher)
@@ -132,6 +291,12 @@ def top(row: Row) -> int:
 def top5_agreement(teacher: Row, student: Row) -> float:
     """1 where fewer than five student entries are strictly above that of the teacher's top."""
     return float(sum(x > student[top(teacher)] for x in student) < 5)
+
+
+def acceptance_rate(teacher: Row, student: Row) -> float:
+    """Sum of min(P, Q) at temperature 1."""
+    pairs = zip(log_softmax(teacher), log_softmax(student), strict=True)
+    return math.fsum(math.exp(min(pair)) for pair in pairs)
 
 
 def entropy(row: Row) -> float:
@@ -211,6 +376,7 @@ def metrics(
         "kl_max": max(kl_rows),
         "top1_agreement": mean([float(top(t) == top(s)) for t, s in pairs]),
         "top5_agreement": mean([top5_agreement(t, s) for t, s in pairs]),
+        "acceptance_rate": mean([acceptance_rate(t, s) for t, s in pairs]),
     }
     for side, rows in (("student", student), ("teacher", teacher)):
         hits = [float(top(row) == label) for row, label in zip(rows, labels, strict=True)]

@@ -21,7 +21,6 @@ LAYERS = [
     "planning sinks",
     "strategy",
     "checking fold",
-    "slabs",
     "batches kernels",
     "losses metrics targets teachers",
     "numerics",
@@ -41,7 +40,6 @@ PLACES = {
     "ruamel": "config",
     "yaml": None,
     "h5py": "formats/hdf5",
-    "hdf5plugin": "formats/hdf5",
     "cupy": "backend.py",
     "pytest": "pytest_plugin.py",
 }

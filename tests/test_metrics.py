@@ -39,6 +39,7 @@ def expected(teacher: list[float], student: list[float], label: int) -> dict[str
         "kl": slow.kl(teacher=teacher, student=student, temperature=3.0, temperature_squared=False),
         "top1_agreement": float(slow.top(teacher) == slow.top(student)),
         "top5_agreement": slow.top5_agreement(teacher, student),
+        "acceptance_rate": slow.acceptance_rate(teacher, student),
     }
     for role, row in roles.items():
         found[f"{role}_accuracy"] = float(slow.top(row) == label)
@@ -120,6 +121,7 @@ def test_names_of_the_metrics() -> None:
         "kl_max",
         "top1_agreement",
         "top5_agreement",
+        "acceptance_rate",
         "student_accuracy",
         "student_nll",
         "student_entropy",

@@ -1,5 +1,6 @@
 """Whole runs of `score` on small arrays, against slow references of every term and metric."""
 
+import inspect
 import json
 import math
 import re
@@ -7,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import ml_dtypes
 import numpy as np
 import pytest
 import reference
-import safetensors.numpy
 from runs import ROOT, distill, saved, scored, written
 
 from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES, Loss
@@ -63,8 +62,14 @@ def response(**section: Any) -> dict[str, Any]:
 
 def slow_rows(name: str, teacher: Any, student: Any, **parameters: Any) -> list[float]:
     """The reference loss of each row; classes and dimensions share some."""
-    pairs = zip(teacher.tolist(), student.tolist(), strict=True)
-    return [getattr(reference, name)(teacher=t, student=s, **parameters) for t, s in pairs]
+    slow = getattr(reference, name)
+    columns = {"teacher": teacher.tolist(), "student": student.tolist()}
+    if parameters.pop("standardize", False):
+        columns = {side: list(map(reference.standardized, rows)) for side, rows in columns.items()}
+    if "labels" in inspect.signature(slow).parameters:
+        columns["labels"] = LABELS.tolist()
+    rows = zip(*columns.values(), strict=True)
+    return [slow(**dict(zip(columns, row, strict=True)), **parameters) for row in rows]
 
 
 def slow_kl_rows(teacher: Any, student: Any, temperature: float) -> list[float]:
@@ -96,7 +101,7 @@ def settings(loss: Loss) -> dict[str, Any]:
     """A value of each parameter of a loss that is not its default."""
     values = {"temperature": 2.5, "beta": 0.3, "kl_weight": 0.2, "mse_weight": 1.5}
     own = {one.name: values.get(one.name, one.default) for one in loss.parameters}
-    return {name: value for name, value in own.items() if name != "temperature_squared"}
+    return {name: value for name, value in own.items() if not isinstance(value, bool)}
 
 
 def with_and_without_square() -> list[Any]:
@@ -107,6 +112,8 @@ def with_and_without_square() -> list[Any]:
         if any(one.name == "temperature_squared" for one in loss.parameters):
             plain = {**settings(loss), "temperature_squared": False}
             found.append(pytest.param(loss, plain, id=f"{name} without T^2"))
+        even = {**settings(loss), "standardize": True}
+        found.append(pytest.param(loss, even, id=f"{name}, standardized"))
     return found
 
 
@@ -502,17 +509,7 @@ def test_the_configs_report(name: str) -> None:
 
 # --- the result -------------------------------------------------------------------------------
 
-KEYS = [
-    "schema",
-    "command",
-    "strategy",
-    "rows",
-    "rows_skipped",
-    "rows_masked",
-    "loss",
-    "terms",
-    "weights",
-]
+KEYS = ["schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms", "weights"]
 ENDS = ["batches", "nonfinite", "facts"]
 FACTS = ["config", "config_sha256", "inputs", "conventions", "temperature", "precision", "device"]
 FACTS += ["kernel", "versions", "seconds", "unavailable", "notes"]
@@ -663,27 +660,3 @@ def test_declared_bfloat16(folder: Path) -> None:
     result = scored(folder, config)
     assert result.facts["inputs"][0]["dtype"] == "bfloat16"
     assert result.metrics == pytest.approx(slow_metrics(4.0), rel=1e-9)
-
-
-def test_quantised_scores(folder: Path) -> None:
-    """Integers with a declared scale are the numbers that they stand for."""
-    np.save(folder / "steps.npy", (TEACHER * 2 + 3).astype("int8"))  # they are halves
-    config = {**response(), "teacher": {"path": "steps.npy", "scale": 0.5, "zero_point": 3}}
-    result = scored(folder, config)
-    assert result.facts["inputs"][0]["dtype"] == "int8"
-    assert result.facts["config"]["teacher"] == {"path": "steps.npy", "scale": 0.5, "zero_point": 3}
-    assert result.metrics == pytest.approx(slow_metrics(4.0), rel=1e-9)
-
-
-@pytest.mark.parametrize("element", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
-def test_safetensors_of_few_bits(folder: Path, element: str) -> None:
-    """Scores in bfloat16 and float8 are those that the file holds, rounded by its writer."""
-    scores = {"teacher": TEACHER, "student": STUDENT}
-    rounded = {name: each.astype(getattr(ml_dtypes, element)) for name, each in scores.items()}
-    safetensors.numpy.save_file(rounded, folder / "few.safetensors")
-    sources = {name: f"few.safetensors::{name}" for name in scores}
-    few = scored(folder, {**response(), **sources, "precision": "float64"})
-    for name, each in rounded.items():
-        np.save(folder / f"{name}.npy", each.astype("float64"))
-    assert few.metrics == scored(folder, response()).metrics
-    assert few.facts["inputs"][0]["dtype"] == element

@@ -52,6 +52,10 @@ class Builder:
 def response(build: Builder, written: ResponseSection) -> Response:
     """The response term."""
     loss = soft_loss(build.problems, build.catalogue, written.soft_loss)
+    spec = build.catalogue.logit_losses.get(loss.name)
+    if spec is not None and "labels" in spec.inputs and not build.labels:
+        path = ("response", "soft_loss", "name")
+        build.problems.add(path, f"{loss.name} needs labels", "add labels: FILE")
     _check_preset_temperature(build, written)
     soft, hard, assumed = _label_weights(build, written)
     return Response(loss, soft, hard, assumed)

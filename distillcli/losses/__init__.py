@@ -1,11 +1,13 @@
-"""The losses: pure functions, one file per family. LOSSES is the only list of them.
+"""The losses: pure functions, a file for each family. LOSSES is the only list of them.
 
 Arrays in, one float64 number per row out. No array library is imported: the functions use the one
-their inputs belong to.
+their inputs belong to. A loss enters its table where it is defined, so that a new one in one of
+these files is known everywhere.
 """
 
+from distillcli.losses import divergences, labelled, outputs, probabilities, ranking
 from distillcli.losses.features import FEATURE_LOSSES
-from distillcli.losses.logits import LABEL_LOSSES, LOGIT_LOSSES
+from distillcli.losses.pairs import LABEL_LOSSES, LOGIT_LOSSES
 from distillcli.losses.table import Loss, Parameter
 
 LOSSES: tuple[Loss, ...] = (
@@ -14,4 +16,16 @@ LOSSES: tuple[Loss, ...] = (
     *FEATURE_LOSSES.values(),
 )
 
-__all__ = ["FEATURE_LOSSES", "LABEL_LOSSES", "LOGIT_LOSSES", "LOSSES", "Loss", "Parameter"]
+__all__ = [
+    "FEATURE_LOSSES",
+    "LABEL_LOSSES",
+    "LOGIT_LOSSES",
+    "LOSSES",
+    "Loss",
+    "Parameter",
+    "divergences",
+    "labelled",
+    "outputs",
+    "probabilities",
+    "ranking",
+]

@@ -8,9 +8,11 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from distillcli.backend import Array
+from distillcli.numerics import as_logits
 
 Family = Literal["labels", "logits", "features"]
 Law = Literal[
@@ -36,6 +38,8 @@ class Range:
 Temperature = Annotated[float, Range(1e-4, 1e4)]
 Weight = Annotated[float, Range(0.0, math.inf)]
 Share = Annotated[float, Range(0.0, 1.0)]
+Threshold = Annotated[float, Range(1e-6, 1e6)]
+Ranks = Annotated[int, Range(2, 100)]
 
 
 @dataclass(frozen=True)
@@ -49,31 +53,41 @@ class Parameter:
     high: float | None
 
 
+# A switch of every loss on class scores, whatever else it has.
+STANDARDIZE = Parameter("standardize", bool, default=False, low=None, high=None)
+
+
 @dataclass(frozen=True)
 class Loss:
     """A loss: a function of keyword arguments that gives float64 [rows].
 
     Attributes:
+        inputs: its arguments that are arrays: some of teacher, student, labels.
         family: what it compares: logits with labels, logits with logits, features with features.
         formula: the formula as plain text.
         reference: where it comes from.
-        laws: what holds for every input; the tests hold it to them.
-        allows_masked: whether a class may have the score -inf.
+        laws: what holds for every input.
+        allows_masked: whether a class may be masked with -inf in both inputs.
+        allows_tail: whether classes may be summed up to one on both sides before it is taken.
         same_kind: whether both inputs must be of one kind, as it acts on them as they are stored.
         asks: the statistics of a pair of rows that it rests on, which a kernel may have left:
             KL(teacher || student), KL(student || teacher), mean squared difference, cosine.
+        any_width: whether the rows of teacher and student may be of different lengths.
     """
 
     name: str
     function: Callable[..., Array]
+    inputs: tuple[str, ...]
     family: Family
     parameters: tuple[Parameter, ...]
     formula: str
     reference: str
     laws: frozenset[Law]
     allows_masked: bool
+    allows_tail: bool
     same_kind: bool
-    asks: frozenset[Ask] = frozenset()
+    any_width: bool
+    asks: frozenset[Ask]
 
 
 def loss(
@@ -84,28 +98,55 @@ def loss(
     reference: str,
     laws: tuple[Law, ...] = (),
     allows_masked: bool = False,
+    allows_tail: bool = False,
     same_kind: bool = False,
     asks: tuple[Ask, ...] = (),
+    any_width: bool = False,
 ) -> Callable[[Function], Function]:
     """Enter the decorated function into a table of losses under its own name."""
 
     def enter(function: Function) -> Function:
         name = function.__name__
+        scores = family == "logits"
         table[name] = Loss(
             name=name,
-            function=function,
+            function=_standardizing(function) if scores else function,
+            inputs=_inputs(function),
             family=family,
-            parameters=_parameters(function),
+            parameters=(*_parameters(function), *((STANDARDIZE,) if scores else ())),
             formula=formula,
             reference=reference,
             laws=frozenset(laws),
             allows_masked=allows_masked,
+            allows_tail=allows_tail,
             same_kind=same_kind,
             asks=frozenset(asks),
+            any_width=any_width,
         )
         return function
 
     return enter
+
+
+def _standardizing(function: Callable[..., Array]) -> Callable[..., Array]:
+    """The function with the switch `standardize`.
+
+    Reference: Sun, Ren, Li, Wang, Cao (2024), arXiv:2403.01683.
+    """
+
+    @wraps(function)
+    def call(*, teacher: Array, student: Array, standardize: bool = False, **rest: Any) -> Array:
+        if standardize:
+            teacher, student = as_logits(teacher).standardized, as_logits(student).standardized
+        return function(teacher=teacher, student=student, **rest)
+
+    return call
+
+
+def _inputs(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The arguments that have no default."""
+    found = inspect.signature(function).parameters.values()
+    return tuple(one.name for one in found if one.default is inspect.Parameter.empty)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:

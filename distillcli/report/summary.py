@@ -144,18 +144,13 @@ def _warnings(result: Result) -> list[tuple[Text, str]]:
         for name, number in result.nonfinite.items()
         if number
     )
-    skipped, masked = result.rows_skipped, result.rows_masked
-    taken = result.rows + skipped + masked
+    skipped = result.rows_skipped
     return [
         (Text("warning", "bold red not dim"), counts and f"not finite: {counts}"),
         (
             Text("skipped", "bold yellow not dim"),
-            f"{text.count(skipped, 'bad row')} left out of {taken:,}" if skipped else "",
-        ),
-        (
-            Text("rows", "not dim"),
-            f"{result.rows:,} of {taken:,} count, {masked:,} masked, {skipped:,} skipped"
-            if masked else "",
+            f"{text.count(skipped, 'bad row')} left out of {result.rows + skipped:,}"
+            if skipped else "",
         ),
     ]  # fmt: skip
 

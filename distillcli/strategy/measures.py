@@ -98,7 +98,7 @@ def scoring(
         return measured
 
     prepare = primer(
-        losses={term.loss for term in terms if term.name != "hidden"},
+        losses={term.loss for term in terms if term.name != "hidden" and term.as_stored},
         metrics=names,
         target=target,
         teachers=inputs.teachers,
@@ -163,11 +163,12 @@ def _check_top_k(config: Config, teacher: Input) -> None:
     if config.response is None:
         return
     loss, temperature = config.response.soft_loss, temperature_of(config)
-    if not LOGIT_LOSSES[loss.name].allows_masked:
+    able = [name for name, known in LOGIT_LOSSES.items() if known.allows_tail]
+    if not LOGIT_LOSSES[loss.name].allows_tail or loss.parameters.get("standardize"):
         raise ConfigError(
             config.where("response", "soft_loss", "name"),
             f"{loss.name} needs every class, and {teacher.reader.where} holds the largest only",
-            "kl, reverse_kl and jsd can do with a tail bucket",
+            f"{', '.join(able)} can do with a tail bucket, where the logits are not standardized",
         )
     if temperature != teacher.temperature:
         raise ConfigError(

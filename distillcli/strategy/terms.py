@@ -25,6 +25,7 @@ class Term:
         name: `soft`, `hard` or `hidden`.
         weight: its weight in the loss, outer weights multiplied in.
         loss: which loss it is, and its convention in one line.
+        as_stored: whether it acts on the class scores as they are.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Term:
     loss: str
     convention: str
     rows: Rows
+    as_stored: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,22 @@ def _soft_term(choice: LossChoice, weight: float, pair: Pair) -> Term:
 
     def rows(tile: Tile) -> Array:
         teacher, student = pair(tile, temperature)
-        return loss.function(teacher=teacher, student=student, **parameters)
+        labels = {"labels": tile.labels()} if "labels" in loss.inputs else {}
+        return loss.function(teacher=teacher, student=student, **labels, **parameters)
 
-    return Term("soft", weight, loss.name, f"soft = {_with_values(loss.formula, parameters)}", rows)
+    convention = f"soft = {_with_values(loss.formula, parameters)}"
+    as_stored = not parameters.get("standardize", False)
+    return Term("soft", weight, loss.name, convention, rows, as_stored)
 
 
 def _with_values(formula: str, parameters: Mapping[str, float | bool]) -> str:
     """`formula, T = 4`: the formula as it is in force, and what its letters stand for."""
-    letters = {"temperature": "T", "beta": "b"}
+    letters = {"temperature": "T", "alpha": "a", "beta": "b"}
     numbers = {key: value for key, value in parameters.items() if not isinstance(value, bool)}
     if parameters.get("temperature_squared") is False:
         formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
+    if parameters.get("standardize"):
+        formula += ", of logits standardized row by row"
     return ", ".join(
         [formula, *(f"{letters.get(key, key)} = {value:g}" for key, value in numbers.items())]
     )

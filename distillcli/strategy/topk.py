@@ -15,7 +15,12 @@ from distillcli.numerics import Kind, Logits, row_sum, widen
 
 EPSILON = 2.0**-50
 INDICES, LOG_Z = "indices", "log_z"  # datasets beside the values
-NEEDED = ("teacher_nll", "teacher_entropy", "teacher_ece")  # what needs every class at T = 1
+NEEDED = (
+    "acceptance_rate",
+    "teacher_nll",
+    "teacher_entropy",
+    "teacher_ece",
+)  # what needs every class at T = 1
 
 
 def part_role(role: str, part: str) -> str:
@@ -105,7 +110,7 @@ def top_k(tile: Tile, role: str) -> TopK:
     Raises:
         DataError: an index that is no class.
     """
-    return tile.once(role, lambda: _made(tile, role, tile.inputs))
+    return tile.once(role, lambda: _made(tile, role, tile.slab.inputs))
 
 
 def _made(tile: Tile, role: str, inputs: Mapping[str, Input]) -> TopK:

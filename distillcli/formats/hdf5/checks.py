@@ -9,7 +9,6 @@ import numpy as np
 from distillcli.errors import FormatError
 from distillcli.formats.chunks import ChunkTable
 from distillcli.formats.elements import Element
-from distillcli.formats.hdf5.plugins import INSTALL, PLUGIN_FILTERS, available
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
@@ -21,7 +20,15 @@ _FILTERS = {
     h5py.h5z.FILTER_LZF: "lzf",
     h5py.h5z.FILTER_SZIP: "szip",
 }
-_NAMES = {**_FILTERS, **PLUGIN_FILTERS}
+_PLUGIN_FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
 REPACK = 'write it with compression="gzip" instead'
 
 
@@ -57,22 +64,21 @@ def filters(plist: Any, where: str) -> tuple[str, ...]:
     """
     numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
     for number in numbers:
-        if number not in _NAMES or not available(number):
+        if number not in _FILTERS or not h5py.h5z.filter_avail(number):
             problem = f"is packed with HDF5 filter {filter_name(number)}, which cannot be read"
-            known = f"{INSTALL}, or {REPACK}" if number in PLUGIN_FILTERS else REPACK
-            raise FormatError(where, problem, known)
+            raise FormatError(where, problem, REPACK)
         if numbers.count(number) > 1:
             problem = f"is packed twice with HDF5 filter {filter_name(number)}"
             raise FormatError(where, problem, REPACK)
-    return tuple(_NAMES[number] for number in numbers)
+    return tuple(_FILTERS[number] for number in numbers)
 
 
-def filters_known() -> tuple[list[str], list[str], list[str]]:
-    """The filters of chunks that can be read here, those of the extra, and those that cannot."""
+def filters_known() -> tuple[list[str], list[str]]:
+    """The filters of chunks that can be read here, and the known ones that cannot."""
     there = {name: bool(h5py.h5z.filter_avail(number)) for number, name in _FILTERS.items()}
     readable = [name for name, found in there.items() if found]
     missing = [name for name, found in there.items() if not found]
-    return readable, list(PLUGIN_FILTERS.values()), missing
+    return readable, [*missing, *_PLUGIN_FILTERS.values()]
 
 
 def library_version() -> str:
@@ -82,7 +88,7 @@ def library_version() -> str:
 
 def filter_name(number: int) -> str:
     """The name of a filter, with its number where it is one of a plug-in."""
-    plugin = f"{PLUGIN_FILTERS[number]} ({number})" if number in PLUGIN_FILTERS else str(number)
+    plugin = f"{_PLUGIN_FILTERS[number]} ({number})" if number in _PLUGIN_FILTERS else str(number)
     return _FILTERS.get(number, plugin)
 
 

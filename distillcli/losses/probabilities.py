@@ -1,0 +1,98 @@
+"""Losses on probabilities at a temperature that are no divergences.
+
+Every function takes Logits, or plain arrays of logits, and returns the loss of each row, unreduced.
+"""
+
+from distillcli.backend import Array, namespace
+from distillcli.errors import MismatchError
+from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
+from distillcli.losses.table import Temperature, loss
+from distillcli.numerics import Logits, as_logits, probability_gap, row_sum
+
+
+@loss(
+    LOGIT_LOSSES,
+    family="logits",
+    formula="T^2 * mean over classes of (P - Q)^2",
+    reference="Brier (1950), Monthly Weather Review 78, page 1",
+    laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
+    allows_masked=True,
+)
+def probability_mse(
+    *,
+    teacher: Scores,
+    student: Scores,
+    temperature: Temperature = 1.0,
+    temperature_squared: bool = True,
+) -> Array:
+    """Mean over the classes of the squared difference of probabilities, times temperature squared.
+
+    The sum over classes, the Brier score of the student against the teacher, is that times the
+    number of classes.
+
+    Args:
+        teacher: logits, [rows, classes].
+        student: logits, same shape.
+        temperature: divides both; > 0.
+        temperature_squared: whether the factor is there.
+
+    Returns:
+        [rows], in [0, 2 T^2 / classes]; masked classes count among the classes.
+
+    Raises:
+        MismatchError: the shapes differ.
+
+    Reference: Brier (1950), Monthly Weather Review 78, page 1.
+    """
+    teacher, student = pair(teacher, student)
+    apart = probability_gap(teacher.wide, student.wide, temperature)
+    return row_sum(apart * apart) / apart.shape[1] * factor(temperature, temperature_squared)
+
+
+@loss(
+    LOGIT_LOSSES,
+    family="logits",
+    formula="T^2 * sum |sorted P - sorted Q|, the shorter one filled up with zeros",
+    reference="Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030",
+    laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
+    allows_masked=True,
+    any_width=True,
+)
+def uld(
+    *,
+    teacher: Scores,
+    student: Scores,
+    temperature: Temperature = 1.0,
+    temperature_squared: bool = True,
+) -> Array:
+    """L1 distance of the sorted probabilities, for teachers of another vocabulary.
+
+    Args:
+        teacher: logits, [rows, classes].
+        student: logits, [rows, other classes].
+        temperature: divides both; > 0; 1 in the paper.
+        temperature_squared: whether the factor is there, as in every loss at a temperature.
+
+    Returns:
+        [rows], in [0, 2 T^2]; 0 where one distribution is a permutation of the other.
+
+    Raises:
+        MismatchError: the rows differ.
+
+    Reference: Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030.
+    """
+    teacher, student = as_logits(teacher), as_logits(student)
+    if teacher.shape[0] != student.shape[0]:
+        shown = f"teacher {list(teacher.shape)}, student {list(student.shape)}"
+        raise MismatchError(shown, "the rows differ", "both must come from the same rows")
+    shared = min(teacher.shape[1], student.shape[1])
+    p, q = (_sorted(side.wide, temperature) for side in (teacher, student))
+    apart = p[:, -shared:] - q[:, -shared:]
+    rows = row_sum(namespace(apart).abs(apart)) + row_sum(p[:, :-shared]) + row_sum(q[:, :-shared])
+    return rows * factor(temperature, temperature_squared)
+
+
+def _sorted(scores: Logits, temperature: float) -> Array:
+    """Probabilities of each row, the highest last: float64 [rows, classes]."""
+    probabilities = scores.softened(temperature).probabilities
+    return namespace(probabilities).sort(probabilities, axis=-1)
