@@ -1,16 +1,14 @@
-"""Aligned readers -> slabs of rows, read ahead of the work -> tiles that fit in the cache.
+"""The inputs of a run, the grid that it is cut by, and the tiles of rows that it is computed on.
 
-Two cuts, neither of which a figure can depend on: a slab is what is read at once (about 32 MB over
-all inputs), a tile what one thread computes on at once. The tiles lie on a grid from row 0 of the
-dump whose step depends on the width of the rows alone, so a row is always computed in the company
-of the same rows. The user's `batch_size` cuts the report, not the work.
+Two cuts, neither of which a figure can depend on: a tile is what one thread computes on at once,
+small enough for its cache; a slab, some tiles (about 32 MB over all inputs), is what is looked
+after at once, see `slabs.py`. The tiles lie on a grid from row 0 of the dump whose step depends on
+the width of the rows alone, so a row is always computed in the company of the same rows. The
+user's `batch_size` cuts the report, not the work.
 """
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,11 +24,10 @@ SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
-PADDING = -100  # the label that PyTorch's cross-entropy ignores
 EXACT = 2**53  # float64 holds every integer up to here
-BUFFERS = 3  # one being read, one being computed, one being finished
 
 Raw = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
 
@@ -41,6 +38,8 @@ class Input:
     Args:
         top_of: how many classes there are, of which the array holds the largest of each row.
         is_part: whether it only completes another one, as the indices of such classes do.
+        counts: tells which rows of a tile count, bool [rows], on the host; None where it leaves
+            none out.
     """
 
     role: str
@@ -49,6 +48,7 @@ class Input:
     temperature: float = 1.0
     top_of: int | None = None
     is_part: bool = False
+    counts: Callable[["Tile"], Mask] | None = None
 
     @property
     def is_label(self) -> bool:
@@ -128,16 +128,36 @@ class Tile:
 
     start: int
     stop: int
-    slab: "Slab"
+    inputs: Mapping[str, Input]
+    rows_of: Callable[[str, int, int], Raw]  # (role, start, stop) -> the rows as they are stored
     precision: npt.DTypeLike
     backend: Backend
     memo: dict[str, Any] = field(default_factory=dict)
 
     def __contains__(self, role: str) -> bool:
-        return role in self.slab.inputs
+        return role in self.inputs
+
+    def masked(self) -> Mask | None:
+        """The rows that are not to count: bool [rows], on the host; None where all do.
+
+        Whatever they hold, nothing may come of it: no figure, no error.
+        """
+        return self.once("masked", self._masked)
+
+    def _masked(self) -> Mask | None:
+        counts = [item.counts(self) for item in self.inputs.values() if item.counts is not None]
+        masked = ~np.all(counts, axis=0) if counts else None
+        return masked if masked is not None and masked.any() else None
+
+    def but_masked(self, rows: Raw) -> Raw:
+        """The rows, with zeros where they are masked."""
+        masked = self.masked()
+        if masked is None:
+            return rows
+        return np.where(masked.reshape(-1, *[1] * (rows.ndim - 1)), rows.dtype.type(0), rows)
 
     def labels(self) -> Array:
-        """int64 [rows], on the device.
+        """int64 [rows], on the device; 0 for rows that are masked.
 
         Raises:
             DataError: a label outside [0, classes).
@@ -145,17 +165,17 @@ class Tile:
         return self.once("labels", self._checked_labels)
 
     def integers(self, role: str) -> Array:
-        """float64 [rows], every integer exactly, on the device.
+        """float64 [rows], every integer exactly, on the device; 0 for rows that are masked.
 
         Raises:
             DataError: one that float64 cannot hold.
         """
-        raw = self._raw(role)
+        raw = self.but_masked(self._raw(role))
         outside = (raw > EXACT) | (raw < -EXACT) if raw.dtype.kind == "i" else raw > EXACT
         if outside.any():
             row = int(np.argmax(outside))
             raise DataError(
-                self.slab.inputs[role].reader.where,
+                self.inputs[role].reader.where,
                 f"row {self.start + row}: {raw[row]} is beyond 2^53",
                 "number the groups with smaller integers",
             )
@@ -170,19 +190,19 @@ class Tile:
         return self.once(role, lambda: self._scores(role))
 
     def _scores(self, role: str) -> Logits:
-        item = self.slab.inputs[role]
+        item = self.inputs[role]
         return Logits(self._widened(role), item.kind, temperature=item.temperature)
 
     def _checked_labels(self) -> Array:
-        raw, classes = self._raw("labels"), self.slab.classes
+        raw, classes = self.but_masked(self._raw("labels")), self._classes
         outside = (raw < 0) | (raw >= classes)
         if outside.any():
             row = int(np.argmax(outside))
             hint = f"the logits have {classes} classes, counted from 0"
-            if raw[row] == PADDING:
-                hint = f"{PADDING} marks padding in PyTorch; save the dump without such positions"
+            if raw[row] < 0:
+                hint += f"; if {raw[row]} marks padding, say ignore_index: {raw[row]}"
             raise DataError(
-                self.slab.inputs["labels"].reader.where,
+                self.inputs["labels"].reader.where,
                 f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}",
                 hint,
             )
@@ -201,78 +221,17 @@ class Tile:
 
     def exactly(self, role: str) -> Array:
         """The rows as float64, on the device, whatever the type of the arithmetic."""
-        element = self.slab.inputs[role].reader.element
+        element = self.inputs[role].reader.element
         return self.backend.to_device(widen(self._raw(role), element, np.float64))
 
-    def _raw(self, role: str) -> Raw:
-        offset = self.slab.start
-        return self.slab.raw[role][self.start - offset : self.stop - offset]
-
-    def _widened(self, role: str) -> Array:
-        element = self.slab.inputs[role].reader.element
-        return self.backend.to_device(widen(self._raw(role), element, self.precision))
-
-
-@dataclass
-class Slab:
-    """The stored rows `start` to `stop` of every input; `release` gives its buffers back."""
-
-    start: int
-    stop: int
-    inputs: dict[str, Input]
-    raw: dict[str, Raw]
-    release: Callable[[], None]
-
     @property
-    def classes(self) -> int:
+    def _classes(self) -> int:
         """How many classes the logits have."""
         return next(item.width for item in self.inputs.values() if item.is_scores)
 
-    def tiles(self, grid: Grid, precision: npt.DTypeLike, backend: Backend) -> Iterator[Tile]:
-        """The tiles of the grid that lie in this slab."""
-        for start, stop in grid.tiles(self.start, self.stop):
-            yield Tile(start, stop, self, precision, backend)
+    def _raw(self, role: str) -> Raw:
+        return self.once(f"{role} as stored", lambda: self.rows_of(role, self.start, self.stop))
 
-
-def slabs(inputs: Sequence[Input], grid: Grid) -> Generator[Slab, None, None]:
-    """All slabs in row order, read by a thread of their own while earlier ones are computed.
-
-    Raises:
-        ChangedError: a file changed while it was read.
-        DataError: a file turned out to be broken.
-    """
-    free: queue.Queue[dict[str, Raw]] = queue.Queue()
-    ready: queue.Queue[Slab | BaseException | None] = queue.Queue()
-    stopped = threading.Event()
-    rows = min(grid.slab_rows, grid.rows)
-    for _ in range(BUFFERS):
-        free.put({item.role: item.reader.empty(rows) for item in inputs})
-    by_role = {item.role: item for item in inputs}
-
-    def read() -> None:
-        try:
-            for start, stop in grid.slabs():
-                buffers = free.get()
-                if stopped.is_set():
-                    return
-                raw = {role: buffer[: stop - start] for role, buffer in buffers.items()}
-                for item in inputs:
-                    item.reader.check_unchanged()
-                    item.reader.read(start, stop, raw[item.role])
-                    item.reader.check_unchanged()
-                ready.put(Slab(start, stop, by_role, raw, partial(free.put, buffers)))
-            ready.put(None)
-        except BaseException as error:  # whatever it is belongs to the thread that asked
-            ready.put(error)
-
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while (slab := ready.get()) is not None:
-            if isinstance(slab, BaseException):
-                raise slab
-            yield slab
-    finally:
-        stopped.set()
-        free.put({})
-        thread.join()
+    def _widened(self, role: str) -> Array:
+        element = self.inputs[role].reader.element
+        return self.backend.to_device(widen(self._raw(role), element, self.precision))

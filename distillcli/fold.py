@@ -6,17 +6,18 @@ row`, and folds what comes out into accumulators.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, Backend
-from distillcli.batches import Grid, Input, Slab, Tile, slabs
+from distillcli.batches import Grid, Input, Tile
 from distillcli.errors import DataError
+from distillcli.slabs import Slab, Slabs
 from distillcli.sums.accumulators import Floats, RowValues
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def in_row_order(
     Raises:
         What `work` raises, that of an early tile before that of a later one; errors of reading.
     """
+    slabs = Slabs(inputs, grid, machine.backend)
 
     def computed(tile: Tile) -> T:
         with machine.backend.active(), np.errstate(all="ignore"):
@@ -72,30 +74,40 @@ def in_row_order(
 
     def finished() -> list[T]:
         slab, tiles = pending.popleft()
-        found = [tile.result() for tile in tiles]
-        slab.release()
+        found = slab.settled(tiles)
+        slabs.release(slab)
         return found
 
     pending: deque[tuple[Slab, list[Future[T]]]] = deque()
-    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tiles") as pool:
-        try:
-            # Closed here, not when somebody forgets it: no read may outlive the files.
-            with closing(slabs(inputs, grid)) as found:
-                for slab in found:
-                    tiles = slab.tiles(grid, machine.precision, machine.backend)
-                    pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
-                    if len(pending) > 1:
-                        yield finished()
-            while pending:
+    with _threads("tiles", machine.threads) as pool, _threads("read", machine.threads) as readers:
+        coming = slabs.begin(readers)
+        while coming is not None:
+            slab = coming
+            slab.arrive()
+            coming = slabs.begin(readers)
+            tiles = slab.tiles(grid, machine.precision, machine.backend)
+            pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
+            if len(pending) > 1:
                 yield finished()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while pending:
+            yield finished()
+
+
+@contextmanager
+def _threads(name: str, count: int) -> Iterator[Executor]:
+    """So many threads; none of them outlives the work, for no read may outlive the files."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
 class _TileValues(Generic[T]):
     start: int
     values: Floats
+    masked: npt.NDArray[np.bool_] | None
     bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
     made: T
 
@@ -133,25 +145,48 @@ def rows_and(
     by_role = {item.role: item for item in inputs}
 
     def work(tile: Tile) -> _TileValues[T]:
+        masked = tile.masked()
+        if masked is not None and masked.all():
+            nothing = np.zeros((len(measure.names), len(masked)))
+            return _TileValues(tile.start, nothing, masked, {}, make(tile))
         measure.prepare(tile)
         masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
-        bad = {key: tile.start + np.flatnonzero(mask) for key, mask in masks.items()}
+        bad = {key: tile.start + _where(mask, masked) for key, mask in masks.items()}
         columns = measure.columns(tile)
         values = np.empty((len(measure.names), tile.stop - tile.start))
         for index, name in enumerate(measure.names):
             values[index] = machine.host(columns[name])
-        return _TileValues(tile.start, values, bad, make(tile))
+        return _TileValues(tile.start, values, masked, bad, make(tile))
 
     for tiles in in_row_order(work, inputs, grid, machine):
         values = np.concatenate([tile.values for tile in tiles], axis=1)
-        keep = np.ones(values.shape[1], bool)
+        masked = _joined_masks(tiles)
+        keep = np.ones(values.shape[1], bool) if masked is None else ~masked
         start = tiles[0].start
-        for role, problem in tiles[0].bad:
-            rows = np.concatenate([tile.bad[role, problem] for tile in tiles])
+        for role, problem in dict.fromkeys(key for tile in tiles for key in tile.bad):
+            found = [tile.bad[role, problem] for tile in tiles if tile.bad]
+            rows = np.concatenate(found)
             if len(rows) and not skip_bad:
                 raise _unusable(by_role[role], problem, rows)
             keep[rows - start] = False
-        yield RowValues(start, measure.names, values, keep), [tile.made for tile in tiles]
+        yield RowValues(start, measure.names, values, keep, masked), [tile.made for tile in tiles]
+
+
+def _where(bad: npt.NDArray[Any], masked: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.intp]:
+    """The bad rows that are to count."""
+    return np.flatnonzero(bad if masked is None else bad & ~masked)
+
+
+def _joined_masks(tiles: Sequence[_TileValues[T]]) -> npt.NDArray[np.bool_] | None:
+    """The masked rows of all tiles; None where there are none."""
+    if all(tile.masked is None for tile in tiles):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(tile.values.shape[1], bool) if tile.masked is None else tile.masked
+            for tile in tiles
+        ]
+    )
 
 
 def _unusable(item: Input, problem: str, rows: npt.NDArray[np.intp]) -> DataError:

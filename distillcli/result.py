@@ -98,7 +98,10 @@ class WorstRow:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `terms` are unweighted; `loss` is the sum of weights[k] * terms[k]."""
+    """A finished run. `terms` are unweighted; `loss` is the sum of weights[k] * terms[k].
+
+    Of the rows taken, `rows` count, `rows_masked` were not to, `rows_skipped` could not be used.
+    """
 
     command: str
     strategy: str
@@ -115,13 +118,24 @@ class Result:
     teachers: tuple[TeacherResult, ...] | None = None
     groups: tuple[GroupResult, ...] | None = None
     worst: tuple[WorstRow, ...] | None = None
+    rows_masked: int = 0
     schema: str = field(default=SCHEMA)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready data, in the order in which it is documented."""
         data = asdict(self)
         data["worst"] = self.worst and [row.as_dict() for row in self.worst]
-        first = ("schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms")
-        then = ("weights", "metrics", "layers", "teachers", "groups", "worst", "batches")
+        first = ("schema", "command", "strategy", "rows", "rows_skipped", "rows_masked")
+        then = (
+            "loss",
+            "terms",
+            "weights",
+            "metrics",
+            "layers",
+            "teachers",
+            "groups",
+            "worst",
+            "batches",
+        )
         keys = (*first, *then, "nonfinite", "facts")
         return {key: data[key] for key in keys if data[key] is not None or key == "loss"}

@@ -21,6 +21,8 @@ class Part:
     base: str
     dataset: str | None = None
     dtype: str | None = None
+    scale: float | None = None
+    zero_point: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,19 @@ class Layers:
     single: bool
 
 
-def source(base: Path, *texts: str, dtype: str | None = None) -> Source:
+def source(
+    base: Path,
+    *texts: str,
+    dtype: str | None = None,
+    scale: float | None = None,
+    zero_point: int = 0,
+) -> Source:
     """A source with paths relative to `base`, each `path` or `path::dataset`."""
     parts = []
     for text in texts:
         pattern, _, dataset = text.partition("::")
         path = os.path.join(base, pattern)
-        parts.append(Part(pattern, path, str(base), dataset or None, dtype))
+        parts.append(Part(pattern, path, str(base), dataset or None, dtype, scale, zero_point))
     return Source(tuple(parts))
 
 

@@ -136,7 +136,7 @@ def test_the_role_and_the_path_as_given(folder: Path, where: str) -> None:
     ("labels", "words"),
     [
         ([0] * 5 + [7] + [0] * 17, ["row 5", "label 7 is outside 0 to 6"]),
-        ([-100] * 23, ["row 0", "label -100 is outside 0 to 6"]),
+        ([0] * 22 + [-1], ["row 22", "label -1 is outside 0 to 6"]),
         ([0] * 22, ["22 rows, teacher has 23"]),
     ],
 )
@@ -624,13 +624,17 @@ def test_rows_and_positions_that_are_swapped(folder: Path) -> None:
 
 
 def test_a_label_that_marks_padding(folder: Path) -> None:
-    """PyTorch's -100 is told from a mistake."""
+    """PyTorch's -100 leaves a row out; another number below 0 has to be said."""
     labels = np.load("labels.npy")
     labels[5] = -100
     np.save("labels.npy", labels)
+    done = distill(*QUICK, "--labels", "labels.npy", "--format", "json")
+    assert (done.data["rows"], done.data["rows_masked"]) == (22, 1)
+    labels[5] = -1
+    np.save("labels.npy", labels)
     (error,) = refused(distill(*QUICK, "--labels", "labels.npy"))
-    assert "row 5: label -100 is outside 0 to 6" in error
-    assert "padding in PyTorch" in error
+    assert "row 5: label -1 is outside 0 to 6" in error
+    assert "if -1 marks padding, say ignore_index: -1" in error
 
 
 def test_logits_that_are_called_probabilities(config: Path) -> None:

@@ -131,7 +131,7 @@ MISTAKES = {
         RESPONSE + "labels: {<list>: 1, path: l.npy}\n",
         [
             "4:10: labels.<list>: unknown key; "
-            "the keys here are path, dataset, dtype, kind, temperature"
+            "the keys here are path, dataset, dtype, scale, zero_point, kind, temperature"
         ],
     ),
     "twice": (
@@ -230,8 +230,26 @@ MISTAKES = {
     "dtype": (
         "strategy: response\nteacher: {path: t.npy, dtype: bf16}\nstudent: s.npy\n",
         [
-            "2:24: teacher.dtype: must be float16, bfloat16, float32, float64, int8, int16, int32, "
-            'int64, uint8, uint16, uint32 or uint64, not "bf16"; did you mean bfloat16?'
+            "2:24: teacher.dtype: must be float16, bfloat16, float32, float64, float8_e4m3fn, "
+            "float8_e5m2, int8, int16, int32, int64, uint8, uint16, uint32 or uint64, "
+            'not "bf16"; did you mean bfloat16?'
+        ],
+    ),
+    "scale of 0": (
+        "strategy: response\nteacher: {path: t.npy, scale: 0}\nstudent: s.npy\n",
+        ["2:24: teacher.scale: must be a number from 1e-09 to 1000000, not 0"],
+    ),
+    "zero point that is not whole": (
+        "strategy: response\nteacher: {path: t.npy, scale: 1, zero_point: 0.5}\nstudent: s.npy\n",
+        [
+            "2:34: teacher.zero_point: must be a whole number of at least -2147483648, not 0.5",
+        ],
+    ),
+    "zero point alone": (
+        "strategy: response\nteacher: {path: t.npy, zero_point: 0}\nstudent: s.npy\n",
+        [
+            "2:24: teacher.zero_point: means nothing without a scale; "
+            "add scale: ..., or leave it out",
         ],
     ),
     "temperature of logits": (

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import ml_dtypes
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from format_files import (
 )
 
 from distillcli.errors import MismatchError
-from distillcli.formats import FORMATS, Reader, describe, open_layers, open_rows
+from distillcli.formats import FORMATS, Reader, describe, open_layers, open_rows, widen
 
 LITTLE = ("<f2", "<f4", "<f8", "bfloat16")
 SHAPES = ((1, 1), (7, 3), (61, 19), (257, 130), (5, 11, 4), (3, 40, 17), (1, 50, 6))
@@ -258,6 +259,72 @@ class TestFloat8Hdf5(Float8):
         return source(folder, "a.h5", dtype=name)
 
 
+class Quantised:
+    """Integers with a declared scale, in every format."""
+
+    def _stored(self, folder: Path, raw: np.ndarray) -> str:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("kind", ["<i1", "<u1", "<i2", "<u2", "<i4"])
+    @pytest.mark.parametrize("shape", [(9, 7), (3, 5, 4)])
+    def test_integers_are_numbers_on_their_scale(self, tmp_path, kind, shape):
+        """Stored values come out as they are; the element type knows what they mean."""
+        raw = numbers(shape, kind)
+        text = self._stored(tmp_path, raw)
+        stored = source(tmp_path, text, scale=0.25, zero_point=7)
+        with open_rows(stored, role="logits", row_dims=1) as reader:
+            got = rows_of(reader, 1, reader.rows)
+            assert_same_bits(got, raw.reshape(-1, shape[-1])[1:])
+            assert reader.element.floating
+            widened = widen(got, reader.element, np.float64)
+        expected = (raw.reshape(-1, shape[-1])[1:].astype(np.float64) - 7) * 0.25
+        np.testing.assert_array_equal(widened, expected)
+
+    def test_layers_may_be_quantised(self, tmp_path):
+        """An array of all layers keeps its scale in each of them."""
+        raw = numbers((3, 5, 4), "<i1")
+        stored = source(tmp_path, self._stored(tmp_path, raw), scale=0.5)
+        layers = open_layers(Layers((stored,), single=True), role="hidden states")
+        for reader, array in zip(layers, raw, strict=True):
+            with reader:
+                assert (reader.element.scale, reader.element.floating) == (0.5, True)
+                assert_same_bits(rows_of(reader, 0, 5), array)
+
+
+class TestQuantisedNpy(Quantised):
+    """NPY."""
+
+    def _stored(self, folder, raw):
+        np.save(folder / "a.npy", raw)
+        return "a.npy"
+
+
+class TestQuantisedSafetensors(Quantised):
+    """safetensors; the only integers of fitting rank need not be named."""
+
+    def _stored(self, folder, raw):
+        data = safetensors_bytes({"x": raw, "y": np.ones((2, 2), np.float32)})
+        (folder / "a.safetensors").write_bytes(data)
+        return "a.safetensors"
+
+
+class TestQuantisedNpz(Quantised):
+    """NPZ."""
+
+    def _stored(self, folder, raw):
+        np.savez(folder / "a.npz", x=raw)
+        return "a.npz::x"
+
+
+class TestQuantisedHdf5(Quantised):
+    """HDF5."""
+
+    def _stored(self, folder, raw):
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("x", data=raw, chunks=True, compression="gzip")
+        return "a.h5"
+
+
 class TestSafetensors(ReaderContract):
     """safetensors as its own library writes it."""
 
@@ -340,6 +407,50 @@ class TestHdf5Lzf(TestHdf5):
     def _save(self, folder, raw, dtype):
         self.options = () if dtype else (("compression", "lzf"),)
         return super()._save(folder, raw, dtype)
+
+
+class TestHdf5Zstd(TestHdf5):
+    """HDF5 in chunks of zstd, which takes the extra hdf5plugin."""
+
+    chunk, options = (4, 9, 5), tuple(hdf5plugin.Zstd().items())
+
+    def _save(self, folder, raw, dtype):
+        if not dtype:
+            return super()._save(folder, raw, dtype)
+        with h5py.File(folder / "a.h5", "w") as file:
+            # Other than create_raw: a filter is set by its number.
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plist.set_chunk(tuple(min(n, c) for n, c in zip(raw.shape, self.chunk, strict=False)))
+            plist.set_filter(dict(self.options)["compression"], 0, ())
+            space = h5py.h5s.create_simple(raw.shape)
+            made = h5py.h5d.create(file.id, b"x", bfloat16_type(), space, plist)
+            made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(raw), bfloat16_type())
+        return source(folder, "a.h5::x")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        hdf5plugin.Blosc(cname="lz4"),
+        hdf5plugin.Blosc2(cname="zstd"),
+        hdf5plugin.LZ4(),
+        hdf5plugin.Bitshuffle(),
+        hdf5plugin.Bitshuffle(cname="zstd"),
+        hdf5plugin.BZip2(),
+        hdf5plugin.Zfp(reversible=True),
+        hdf5plugin.Zstd(),
+    ],
+    ids=lambda options: f"{options.filter_name}{options.filter_options[-1:]}",
+)
+def test_filters_of_the_extra(tmp_path, options):
+    """Every filter that can be read comes out as it went in, also behind shuffle and a checksum."""
+    raw = numbers((70, 33), "<f4")
+    shuffled = {} if options.filter_name == "zfp" else {"shuffle": True}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=raw, chunks=(16, 33), fletcher32=True, **shuffled, **options)
+    with open_rows(source(tmp_path, "a.h5"), role="logits", row_dims=1) as reader:
+        for start, stop in ranges(70):
+            assert_same_bits(rows_of(reader, start, stop), raw[start:stop])
 
 
 class TestHdf5Opaque(TestHdf5):

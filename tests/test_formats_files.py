@@ -1,6 +1,7 @@
 """Files that change while they are read, their fingerprints, and the widening of 16-bit values."""
 
 import os
+import pickle
 import zlib
 from pathlib import Path
 
@@ -199,6 +200,15 @@ class TestWiden:
         raw = np.array([bits], np.uint8)
         np.testing.assert_array_equal(widen(raw, element_of("u1", name, ""), target), [value])
 
+    @pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "u4", "i8"])
+    def test_quantised_integers_are_rounded_once(self, target, kind):
+        """(stored - zero point) * scale in float64, rounded to the type of the arithmetic."""
+        edges = np.iinfo(kind)
+        raw = np.random.default_rng(0).integers(edges.min, edges.max, (40, 30), kind, True)
+        element = element_of(kind, None, "").quantised(0.0371, -3)
+        exact = (raw.astype(np.float64) + 3) * 0.0371
+        np.testing.assert_array_equal(widen(raw, element, target), exact.astype(target))
+
     @pytest.mark.parametrize("rows", [1, 3, 700])
     def test_large_arrays_are_widened_in_blocks(self, target, rows):
         """The cuts show nowhere, and rows that are not contiguous are right."""
@@ -232,6 +242,13 @@ def test_values_beyond_the_range_become_infinite():
 def test_values_of_the_right_type_are_not_copied():
     """float32 stays where it is for float32 arithmetic."""
     assert widen(VALUES, element_of("f4", None, ""), np.float32) is VALUES
+
+
+def test_an_element_type_is_the_same_after_a_journey():
+    """Between processes a type keeps its name and its scale, and float types their identity."""
+    for element in (BFLOAT16, element_of("i1", None, "").quantised(0.1, 2)):
+        assert pickle.loads(pickle.dumps(element)) == element
+    assert pickle.loads(pickle.dumps(BFLOAT16)) is BFLOAT16
 
 
 def test_every_format_has_a_suffix_and_a_signature():

@@ -21,6 +21,7 @@ LAYERS = [
     "planning sinks",
     "strategy",
     "checking fold",
+    "slabs",
     "batches kernels",
     "losses metrics targets teachers",
     "numerics",
@@ -40,6 +41,7 @@ PLACES = {
     "ruamel": "config",
     "yaml": None,
     "h5py": "formats/hdf5",
+    "hdf5plugin": "formats/hdf5",
     "cupy": "backend.py",
     "pytest": "pytest_plugin.py",
 }

@@ -447,8 +447,8 @@ def test_json_has_the_documented_keys_in_order() -> None:
     report.render(ensemble(), format="json", stream=stream)
     data = json.loads(stream.getvalue())
     assert list(data) == [
-        "schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms", "weights",
-        "metrics", "teachers", "batches", "nonfinite", "facts",
+        "schema", "command", "strategy", "rows", "rows_skipped", "rows_masked", "loss",
+        "terms", "weights", "metrics", "teachers", "batches", "nonfinite", "facts",
     ]  # fmt: skip
     assert set(data["batches"][0]) == {"index", "start", "stop", "loss", "terms", "metrics"}
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
 import reference
+import safetensors.numpy
 from runs import ROOT, distill, saved, scored, written
 
 from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES, Loss
@@ -509,7 +511,17 @@ def test_the_configs_report(name: str) -> None:
 
 # --- the result -------------------------------------------------------------------------------
 
-KEYS = ["schema", "command", "strategy", "rows", "rows_skipped", "loss", "terms", "weights"]
+KEYS = [
+    "schema",
+    "command",
+    "strategy",
+    "rows",
+    "rows_skipped",
+    "rows_masked",
+    "loss",
+    "terms",
+    "weights",
+]
 ENDS = ["batches", "nonfinite", "facts"]
 FACTS = ["config", "config_sha256", "inputs", "conventions", "temperature", "precision", "device"]
 FACTS += ["kernel", "versions", "seconds", "unavailable", "notes"]
@@ -660,3 +672,27 @@ def test_declared_bfloat16(folder: Path) -> None:
     result = scored(folder, config)
     assert result.facts["inputs"][0]["dtype"] == "bfloat16"
     assert result.metrics == pytest.approx(slow_metrics(4.0), rel=1e-9)
+
+
+def test_quantised_scores(folder: Path) -> None:
+    """Integers with a declared scale are the numbers that they stand for."""
+    np.save(folder / "steps.npy", (TEACHER * 2 + 3).astype("int8"))  # they are halves
+    config = {**response(), "teacher": {"path": "steps.npy", "scale": 0.5, "zero_point": 3}}
+    result = scored(folder, config)
+    assert result.facts["inputs"][0]["dtype"] == "int8"
+    assert result.facts["config"]["teacher"] == {"path": "steps.npy", "scale": 0.5, "zero_point": 3}
+    assert result.metrics == pytest.approx(slow_metrics(4.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("element", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_safetensors_of_few_bits(folder: Path, element: str) -> None:
+    """Scores in bfloat16 and float8 are those that the file holds, rounded by its writer."""
+    scores = {"teacher": TEACHER, "student": STUDENT}
+    rounded = {name: each.astype(getattr(ml_dtypes, element)) for name, each in scores.items()}
+    safetensors.numpy.save_file(rounded, folder / "few.safetensors")
+    sources = {name: f"few.safetensors::{name}" for name in scores}
+    few = scored(folder, {**response(), **sources, "precision": "float64"})
+    for name, each in rounded.items():
+        np.save(folder / f"{name}.npy", each.astype("float64"))
+    assert few.metrics == scored(folder, response()).metrics
+    assert few.facts["inputs"][0]["dtype"] == element

@@ -51,7 +51,11 @@ def _conditions(result: Result) -> dict[str, dict[str, Any]]:
         "strategy": {"strategy": result.strategy},
         "losses": dict(_losses(result)),
         "temperature": {"temperature": facts.get("temperature")},
-        "rows": {"rows": result.rows, "row range": facts.get("row_range")},
+        "rows": {
+            "rows": result.rows,
+            "rows masked": result.rows_masked,
+            "row range": facts.get("row_range"),
+        },
         "classes": {"classes": facts.get("classes")},
         "precision": {"precision": facts.get("precision")},
     }

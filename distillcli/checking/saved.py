@@ -59,6 +59,7 @@ def parse_result(text: bytes, *, where: str, any_schema: bool = False) -> Result
         strategy=fields.text("strategy"),
         rows=fields.count("rows"),
         rows_skipped=fields.count("rows_skipped"),
+        rows_masked=fields.count("rows_masked") if "rows_masked" in fields.data else 0,
         loss=fields.number("loss"),
         terms=fields.numbers("terms"),
         weights={name: fields.finite(value, name) for name, value in fields.pairs("weights")},

@@ -14,6 +14,7 @@ from distillcli import __version__
 from distillcli.backend import choose, probe_gpu
 from distillcli.formats import FORMATS
 from distillcli.formats.hdf5.checks import filters_known, library_version
+from distillcli.formats.hdf5.plugins import INSTALL, installed
 from distillcli.strategy.passes import available_threads
 
 SCHEMA = "distillcli.doctor/1"
@@ -117,8 +118,13 @@ def _blas() -> str:
 
 def _readers() -> dict[str, str]:
     readers = {known.name: " ".join(known.suffixes) for known in FORMATS}
-    readable, others = filters_known()
-    filters = f"filters {', '.join(readable)}; not {', '.join(others)}"
+    readable, of_extra, missing = filters_known()
+    told = [f"filters {', '.join([*readable, *(of_extra if installed() else [])])}"]
+    if not installed():
+        told.append(f"with {INSTALL} also {', '.join(of_extra)}")
+    if missing:
+        told.append(f"not {', '.join(missing)}")
+    filters = "; ".join(told)
     return {**readers, "hdf5": f"{readers['hdf5']}, {filters}"}
 
 

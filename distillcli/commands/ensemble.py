@@ -125,6 +125,7 @@ def _result(
     return EnsembleResult(
         rows=done.all.rows,
         rows_skipped=done.all.skipped,
+        rows_masked=done.all.masked,
         sources=tuple(source.given for source in passes.config.teachers),
         weights=what.weights(done.all),
         term_weights=what.term_weights,

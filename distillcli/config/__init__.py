@@ -5,8 +5,10 @@ Nothing here knows a loss or opens an input: the caller hands in a `Catalogue` o
 
 from distillcli.config.check import LOSS_NAMES, as_data, demanding, fail_on
 from distillcli.config.config import (
+    IGNORE_INDEX,
     Catalogue,
     Config,
+    Counting,
     Ensemble,
     FromFile,
     LeastSquares,
@@ -25,10 +27,12 @@ from distillcli.config.sources import Layers, Part, Source
 from distillcli.config.tolerance import Check, Tolerance
 
 __all__ = [
+    "IGNORE_INDEX",
     "LOSS_NAMES",
     "Catalogue",
     "Check",
     "Config",
+    "Counting",
     "Ensemble",
     "FromFile",
     "Layers",

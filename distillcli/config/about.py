@@ -1,8 +1,8 @@
 """What every key of a config means, in a line: what editors show beside it."""
 
 SOURCE = (
-    "path, path::dataset, a glob of shards, a list of shards, or {path, dataset, dtype, kind, "
-    "temperature}. Relative paths start at this file's folder."
+    "path, path::dataset, a glob of shards, a list of shards, or {path, dataset, dtype, scale, "
+    "zero_point, kind, temperature}. Relative paths start at this file's folder."
 )
 
 ABOUT: dict[str, dict[str, str]] = {
@@ -14,6 +14,12 @@ ABOUT: dict[str, dict[str, str]] = {
         "student": f"The student's logits, [rows, classes]. {SOURCE}",
         "labels": "Integers [rows]. Needed for a hard term (alpha below 1) and for accuracy "
         f"weights; used for metrics when there. {SOURCE}",
+        "ignore_index": "Rows with this label do not count; default -100; none for no such label.",
+        "shift_labels": "true where labels are the tokens themselves, [rows, positions]: the label "
+        "of a position is then that of the next one, and the last position does not count.",
+        "mask": "Integers or booleans, 1 where a row counts and 0 where it is padding, as in an "
+        f"attention mask. {SOURCE}",
+        "positions": "Which positions of each sequence count.",
         "teacher_hidden": "The teacher's hidden states: an HDF5 group with one dataset per layer, "
         f"a list with one source per layer, or an array [layers, rows, dim]. {SOURCE}",
         "student_hidden": "The student's hidden states: an HDF5 group with one dataset per layer, "
@@ -28,8 +34,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "metrics": "all (default), none, or a list of names.",
         "on_bad_rows": "What to do about rows with NaN or +infinity: error (default), or skip them "
         "and say how many.",
-        "groups": "labels, or a source with one integer per row, for a table of the figures by "
-        f"group. {SOURCE}",
+        "groups": "labels, or a source with one integer per row or per sequence, for a table of "
+        f"the figures by group. {SOURCE}",
         "response": "The response term: alpha * soft loss + (1 - alpha) * cross-entropy.",
         "progressive": "The hidden-layer term.",
         "ensemble": "The blend of the teachers, and the loss against it.",
@@ -40,6 +46,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "dataset": "The array in a file that holds several.",
         "dtype": "The true element type, where the file cannot say it itself (bfloat16 or float8 "
         "in .npy).",
+        "scale": "Of quantised integers, which mean (stored - zero_point) * scale.",
+        "zero_point": "Of quantised integers; default 0.",
         "kind": "What the numbers are: logits (default), probabilities or log_probabilities.",
         "temperature": "At which stored probabilities were taken; default 1.0.",
     },
@@ -78,6 +86,9 @@ ABOUT: dict[str, dict[str, str]] = {
         "they come from labels; default 1.0.",
         "temperature": "Of the blend and of the loss; default 4.0.",
         "alpha": "The SOFT weight; the hard weight is 1 - alpha. Default 0.7, without labels 1.",
+    },
+    "PositionsSection": {
+        "skip_first": "So many positions at the start of each sequence do not count; default 0.",
     },
     "CheckSection": {
         "mode": "drift: any change counts; regression: a change for the worse.",

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol
 
 from distillcli.config.settings import Origins
@@ -122,6 +123,8 @@ class Progressive:
     projection: Projection
 
 
+IGNORE_INDEX = -100  # what PyTorch's cross-entropy ignores
+
 # The rules that find one weight per teacher from labels.
 FITTED = ("accuracy", "fit")
 
@@ -151,6 +154,35 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Counting:
+    """Which rows count.
+
+    Args:
+        mask: 0 where a row does not.
+        ignore_index: rows with this label do not; None for no such label.
+        shift_labels: whether the label of a position is that of the next one.
+        skip_first: so many positions at the start of each sequence do not.
+    """
+
+    mask: Source | None = None
+    ignore_index: int | None = IGNORE_INDEX
+    shift_labels: bool = False
+    skip_first: int = 0
+
+    def written(self, base: FilePath) -> dict[str, Any]:
+        """The keys of a config in the folder `base`; those with their default are left out."""
+        found = {
+            "mask": self.mask and self.mask.written(base),
+            "ignore_index": "none" if self.ignore_index is None else self.ignore_index,
+            "shift_labels": self.shift_labels or None,
+            "positions": {"skip_first": self.skip_first} if self.skip_first else None,
+        }
+        if self.ignore_index == IGNORE_INDEX:
+            del found["ignore_index"]
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that a run needs to know. Sources of other strategies are None or empty.
 
@@ -171,6 +203,7 @@ class Config:
     metrics: Literal["all"] | tuple[str, ...]
     on_bad_rows: str
     groups: Source | Literal["labels"] | None
+    counting: Counting
     response: Response | None
     progressive: Progressive | None
     ensemble: Ensemble | None
@@ -196,6 +229,7 @@ class Config:
             "teachers": [source.written(base) for source in self.teachers],
             "student": self.student and self.student.written(base),
             "labels": self.labels and self.labels.written(base),
+            **self.counting.written(base),
             "teacher_hidden": self.teacher_hidden and self.teacher_hidden.written(base),
             "student_hidden": self.student_hidden and self.student_hidden.written(base),
             "batch_size": self.batch_size,

@@ -8,7 +8,7 @@ from typing import Any
 
 from distillcli.config import build
 from distillcli.config.check import check_block
-from distillcli.config.config import Catalogue, Config
+from distillcli.config.config import IGNORE_INDEX, Catalogue, Config, Counting
 from distillcli.config.explain import read
 from distillcli.config.models import (
     OWNERS,
@@ -199,6 +199,7 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         metrics=_metrics(written.metrics, catalogue, problems),
         on_bad_rows=written.on_bad_rows or "error",
         groups=_groups(written, reader, labels),
+        counting=_counting(written, reader, labels),
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),
@@ -216,6 +217,21 @@ def _groups(written: WrittenConfig, reader: SourceReader, labels: bool) -> Any:
         hint = "add labels: FILE, or name a source with one integer per row"
         reader.problems.add(("groups",), "are to be the labels, and there are none", hint)
     return "labels"
+
+
+def _counting(written: WrittenConfig, reader: SourceReader, labels: bool) -> Counting:
+    for key in ("ignore_index", "shift_labels"):
+        if getattr(written, key) not in (None, False) and not labels:
+            reader.problems.add((key,), "is about labels, and there are none", "add labels: FILE")
+    ignored = written.ignore_index
+    return Counting(
+        mask=reader.source(written.mask, ("mask",), scores=False) if written.mask else None,
+        ignore_index=(
+            IGNORE_INDEX if ignored is None else ignored if isinstance(ignored, int) else None
+        ),
+        shift_labels=bool(written.shift_labels),
+        skip_first=(written.positions and written.positions.skip_first) or 0,
+    )
 
 
 def _metrics(written: Any, catalogue: Catalogue, problems: Problems) -> Any:

@@ -54,11 +54,13 @@ class Section(BaseModel):
 
 
 class LongSource(Section):
-    """{path, dataset, dtype, kind, temperature}"""
+    """{path, dataset, dtype, scale, zero_point, kind, temperature}"""
 
     path: Annotated[str, Text("a path")]
     dataset: Annotated[str, Text("the name of a dataset")] | None = None
     dtype: Annotated[str, Choice(DTYPES)] | None = None
+    scale: Annotated[float, Number(1e-9, 1e6)] | None = None
+    zero_point: Annotated[int, Whole(-(2**31), 2**31 - 1)] | None = None
     kind: Annotated[str, Choice(KINDS)] | None = None
     temperature: Temperature | None = None
 
@@ -152,6 +154,12 @@ class CheckSection(Section):
     significant: Annotated[bool, Flag()] | None = None
 
 
+class PositionsSection(Section):
+    """positions:"""
+
+    skip_first: Annotated[int, Whole(0, 2**40)] | None = None
+
+
 class WrittenConfig(Section):
     """A whole config file."""
 
@@ -160,6 +168,10 @@ class WrittenConfig(Section):
     teachers: Annotated[list[WrittenSource], Field(min_length=1)] | None = None
     student: WrittenSource | None = None
     labels: WrittenSource | None = None
+    ignore_index: Annotated[int | str, Whole(-(2**63), 2**63 - 1, "none")] | None = None
+    shift_labels: Annotated[bool, Flag()] | None = None
+    mask: WrittenSource | None = None
+    positions: PositionsSection | None = None
     teacher_hidden: WrittenLayers | None = None
     student_hidden: WrittenLayers | None = None
     batch_size: Annotated[int | str, Whole(1, 2**40, "auto")] | None = None

@@ -1,6 +1,7 @@
 """How a source is written, and what it means: files, a dataset in them, and how to read both.
 
-`path`, `path::dataset`, a glob, a list of those, or {path, dataset, dtype, kind, temperature}.
+`path`, `path::dataset`, a glob, a list of those, or {path, dataset, dtype, scale, zero_point, kind,
+temperature}.
 The first `::` ends the path: datasets may hold one, and a path that does is written as a glob
 (`a:[:]b.npy`).
 """
@@ -27,6 +28,7 @@ class Part:
         base: the folder that `pattern` is relative to.
         dataset: the name after `::`, if there is one.
         dtype: the true element type, where the file cannot say it.
+        scale, zero_point: of quantised integers, which mean (stored - zero_point) * scale.
     """
 
     pattern: str = field(compare=False)
@@ -34,6 +36,8 @@ class Part:
     base: FilePath = field(compare=False)
     dataset: str | None = None
     dtype: str | None = None
+    scale: float | None = None
+    zero_point: int = 0
 
     @property
     def glob(self) -> str | None:
@@ -124,6 +128,9 @@ class SourceReader:
         long = item if isinstance(item, LongSource) else LongSource(path=item)
         pattern, sign, dataset = long.path.partition("::")
         name = (dataset if sign else None) or long.dataset
+        if long.zero_point is not None and long.scale is None:
+            problem = "means nothing without a scale"
+            self.problems.add((*path, "zero_point"), problem, "add scale: ..., or leave it out")
         self._check(long, path if isinstance(item, str) else (*path, "path"))
         base = self.problems.origins.base_of(path)
         return Part(
@@ -132,6 +139,8 @@ class SourceReader:
             base=base,
             dataset=name,
             dtype=long.dtype,
+            scale=long.scale,
+            zero_point=long.zero_point or 0,
         )
 
     def _check(self, long: LongSource, path: Path) -> None:
@@ -175,6 +184,8 @@ def _written(part: Part, source: Source, base: FilePath) -> Any:
     pattern = part.pattern if part.base == base else str(part.glob or part.path)
     long = {
         "dtype": part.dtype,
+        "scale": part.scale,
+        "zero_point": part.zero_point or None,
         "kind": source.kind if source.kind != "logits" else None,
         "temperature": source.temperature if source.temperature != 1.0 else None,
     }

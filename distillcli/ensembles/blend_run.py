@@ -8,8 +8,12 @@ from functools import partial as partial_function
 from math import prod
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from distillcli import __version__
 from distillcli.batches import Input, Tile
+from distillcli.config import IGNORE_INDEX
 from distillcli.ensembles.blending import Blending, blending
 from distillcli.fold import BadRows, rows_and
 from distillcli.formats.declared import SCHEMA
@@ -91,7 +95,7 @@ class BlendRun:
         self._pass(what, gatherer)
         done = gatherer.totals.finish()
         held = gatherer.held_out.finish() if gatherer.held_out is not None else None
-        self._assemble(what, done)
+        self._assemble(what, done, gatherer.bare)
         return Done(what, done, held, gatherer.held_from, tuple(_losses(self.spec, gatherer)))
 
     def _weighting(self, bad: Callable[[Tile], BadRows]) -> Weighting:
@@ -147,19 +151,19 @@ class BlendRun:
         assert ensemble is not None
         blend = blended(ensemble, what.weighting, what.inputs.teachers, tile, ensemble.temperature)
         host = self.passes.machine.host
-        found = encode(blend, self.spec, ensemble.temperature, host, tile.start)
+        found = encode(blend, self.spec, ensemble.temperature, host, tile.start, tile.masked())
         if self.spec.copy_labels:
-            found.arrays["labels"] = host(tile.labels())
+            found.arrays["labels"] = _labels(host(tile.labels()), tile)
         return found
 
-    def _assemble(self, what: Blending, done: Finished) -> None:
+    def _assemble(self, what: Blending, done: Finished, bare: int) -> None:
         rows = self.passes.rows_taken
         size = rows * sum(prod(o.shape[1:]) * o.dtype.itemsize for o in self.plan.values())
         with self.passes.watch(f"write {self.spec.path.name}", rows, size) as progress:
-            words = self._words(what, done)
+            words = self._words(what, done, bare)
             assemble(self.partial, self.spec, self.plan, words, progress.advance)
 
-    def _words(self, what: Blending, done: Finished) -> dict[str, str]:
+    def _words(self, what: Blending, done: Finished, bare: int) -> dict[str, str]:
         """What the file says of itself; nothing in it depends on when or how fast it was made."""
         config, weighting = self.passes.config, what.weighting
         assert config.ensemble is not None
@@ -173,7 +177,7 @@ class BlendRun:
             "classes": str(self.passes.inputs.classes),
             "rows": str(self.passes.rows_taken),
             "first_row": str(self.passes.first),
-            "rows_skipped": str(done.skipped),
+            "rows_skipped": str(bare),
             "dtype": self.spec.dtype,
             "compression": self.spec.compression,
             "config": json.dumps(config.resolved()),
@@ -182,9 +186,17 @@ class BlendRun:
             "job_sha256": hash_of(self.job),
             "tool": f"distillcli {__version__}",
         }
+        if done.masked:
+            words["rows_masked"] = str(done.masked)
         if self.spec.top_k is not None:
             words["top_k"] = str(self.spec.top_k)
         return words
+
+
+def _labels(labels: npt.NDArray[Any], tile: Tile) -> npt.NDArray[Any]:
+    """Labels as they are written; those of masked rows are what every reader ignores."""
+    masked = tile.masked()
+    return labels if masked is None else np.where(masked, IGNORE_INDEX, labels)
 
 
 def _losses(spec: Spec, gatherer: Gatherer) -> Iterator[str]:

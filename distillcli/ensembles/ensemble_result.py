@@ -79,6 +79,7 @@ class EnsembleResult:
 
     rows: int
     rows_skipped: int
+    rows_masked: int
     sources: tuple[str, ...]
     weights: tuple[float, ...]
     term_weights: Mapping[str, float]
@@ -101,6 +102,7 @@ class EnsembleResult:
             "strategy": self.strategy,
             "rows": self.rows,
             "rows_skipped": self.rows_skipped,
+            "rows_masked": self.rows_masked,
             **self._figures(self.all),
             "weights": dict(self.term_weights) if self.all.terms else None,
             "pairs": [asdict(pair) for pair in self.pairs],

@@ -2,7 +2,7 @@
 
 from distillcli.formats.elements import BFLOAT16, Element, widen
 from distillcli.formats.files import FileIdentity
-from distillcli.formats.needs import GROUPS
+from distillcli.formats.needs import GROUPS, MASK
 from distillcli.formats.opening import FORMATS, name_of, open_layers, open_rows
 from distillcli.formats.readers import Reader, describe
 
@@ -10,6 +10,7 @@ __all__ = [
     "BFLOAT16",
     "FORMATS",
     "GROUPS",
+    "MASK",
     "Element",
     "FileIdentity",
     "Reader",

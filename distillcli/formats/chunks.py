@@ -4,10 +4,12 @@ Nothing is unpacked beyond the size of a chunk, whatever the packed bytes would 
 """
 
 import itertools
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from distillcli.formats.readers import boxes
 from distillcli.formats.strided import ByteSource
 
 HELD_LIMIT = 64 << 20  # unpacked chunks kept for the next read
+LITTLE = sys.byteorder == "little"
 
 Cell = tuple[int, ...]
 
@@ -63,15 +66,36 @@ class ChunkedArray:
             self.source, self.whole, self.table, self.element, self.swapped, self.where, prefix
         )
 
+    def grain(self, lead: int) -> int:
+        """The rows of a chunk; 1 where a part of a chunk can be read, and is whole rows."""
+        first = len(self.prefix)
+        if not self.table.filters and self.table.shape[first + 1 :] == self.whole[first + 1 :]:
+            return 1
+        return self._rows_of_chunk(lead)
+
+    def _rows_of_chunk(self, lead: int) -> int:
+        return self.table.shape[len(self.prefix)] * prod(self.shape[1:lead])
+
+    def expect(self, start: int, stop: int, lead: int) -> None:
+        """Have the system fetch chunks that will be read soon, where they lie close together."""
+        rows = self._rows_of_chunk(lead)
+        fixed = (index // n for index, n in zip(self.prefix, self.table.shape, strict=False))
+        cells: tuple[Any, ...] = (*fixed, slice(start // rows, -(-stop // rows)))
+        offsets, sizes = self.table.offsets[cells], self.table.sizes[cells]
+        begin, end = int(offsets.min()), int((offsets + sizes).max())
+        if end - begin <= 2 * int(sizes.sum()):
+            self.source.expect(begin, end)
+
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
-        used: dict[Cell, Array] = {}
+        used = dict(self._held)
         for box, span in boxes(self.shape[:lead], start, stop):
             rest = tuple(slice(0, n) for n in self.shape[lead:])
             fixed = tuple(slice(index, index + 1) for index in self.prefix)
             region = (*fixed, *box, *rest)
             self._read_region(region, out[span].reshape([s.stop - s.start for s in region]), used)
-        self._held = self._worth_holding(used, stop, lead)
+        if self.table.filters:
+            self._hold(used, stop, lead)
         if self.swapped:
             out.byteswap(inplace=True)
 
@@ -87,7 +111,8 @@ class ChunkedArray:
             inside = tuple(_moved(c, o) for c, o in zip(common, origin, strict=True))
             place = tuple(_moved(c, r.start) for c, r in zip(common, region, strict=True))
             if self.table.filters:
-                used[cell] = self._unpacked(cell, used)
+                if cell not in used:
+                    used[cell] = self._unpacked(cell)
                 target[place] = used[cell][inside]
             else:
                 self._copy_plain(cell, inside, target[place])
@@ -104,10 +129,7 @@ class ChunkedArray:
         self.source.read_into(rows.reshape(-1).view(np.uint8), offset)
         target[...] = rows[(slice(None), *inside[1:])]
 
-    def _unpacked(self, cell: Cell, used: dict[Cell, Array]) -> Array:
-        for known in (used, self._held):
-            if cell in known:
-                return known[cell]
+    def _unpacked(self, cell: Cell) -> Array:
         packed = np.empty(int(self.table.sizes[cell]), np.uint8)
         self.source.read_into(packed, int(self.table.offsets[cell]))
         size = self.table.bytes(self.element.itemsize)
@@ -118,18 +140,18 @@ class ChunkedArray:
             raise FormatError(f"{self.where}, chunk {list(cell)}", str(error)) from error
         return data.view(self.element.dtype).reshape(self.table.shape)
 
-    def _worth_holding(self, used: dict[Cell, Array], stop: int, lead: int) -> dict[Cell, Array]:
-        """Of the chunks just used, those with rows still to come, as far as there is room."""
-        held: dict[Cell, Array] = {}
-        room = HELD_LIMIT
-        inner = prod(self.shape[1:lead])
-        for cell, values in used.items():
-            axis = len(self.prefix)
-            end = min((cell[axis] + 1) * self.table.shape[axis], self.shape[0]) * inner
-            room -= values.nbytes
-            if end > stop and room >= 0:
-                held[cell] = values
-        return held
+    def _hold(self, used: Mapping[Cell, Array], stop: int, lead: int) -> None:
+        """Keep the chunks that the next rows are in, too, as far as there is room.
+
+        Those of an earlier read stay where there are none: of pieces that are read at once on
+        several threads, the last alone ends within a chunk.
+        """
+        axis, rows = len(self.prefix), self._rows_of_chunk(lead)
+        end = prod(self.shape[:lead])
+        cut = [cell for cell in used if cell[axis] == stop // rows and stop % rows and stop < end]
+        if cut:
+            most = max(1, HELD_LIMIT // self.table.bytes(self.element.itemsize))
+            self._held = {cell: used[cell] for cell in cut[:most]}
 
 
 def _moved(part: slice, by: int) -> slice:
@@ -174,9 +196,21 @@ def _inflate(data: Array, size: int, itemsize: int) -> Array:
 
 
 def _unshuffle(data: Array, size: int, itemsize: int) -> Array:
+    """Bring together the bytes of each value: first all first bytes are stored, then all second.
+
+    Neighbours are joined to words of twice the width until there is one word a value: several
+    times as fast as one transposition.
+    """
     if len(data) % itemsize:
         raise ValueError(f"unpacks to {len(data):,} bytes, {size:,} are declared")
-    return np.ascontiguousarray(data.reshape(itemsize, -1).T).reshape(-1)
+    planes = data.reshape(itemsize, -1)
+    while len(planes) > 1:
+        low, high = (planes[::2], planes[1::2]) if LITTLE else (planes[1::2], planes[::2])
+        bits = 8 * planes.itemsize
+        planes = high.astype(f"u{2 * planes.itemsize}")
+        planes <<= bits
+        planes |= low
+    return planes.reshape(-1).view(np.uint8)
 
 
 def _check_sum(data: Array, size: int, itemsize: int) -> Array:

@@ -39,7 +39,9 @@ class Element:
         return self.dtype.itemsize
 
     def __str__(self) -> str:
-        return self.name
+        if self.scale is None:
+            return self.name
+        return f"{self.name} on a scale of {self.scale:g} from {self.zero_point}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """There is one of each name, in another process too."""
@@ -59,7 +61,8 @@ _INTEGERS = {
     for kind, name in (("i", "int"), ("u", "uint"))
     for n in (1, 2, 4, 8)
 }
-_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16, "e4m3": E4M3, "e5m2": E5M2}
+BOOL = Element("bool", np.dtype(np.uint8), floating=False)  # as bytes: others than 0 and 1 show
+_BY_CODE = {**_FLOATS, **_INTEGERS, "bf2": BFLOAT16, "e4m3": E4M3, "e5m2": E5M2, "b1": BOOL}
 
 
 def _named(name: str, scale: float | None, zero_point: int) -> Element:
@@ -79,6 +82,13 @@ DECLARE_FLOAT8 = "if they are float8, say which in the source: {path: ..., dtype
 DECLARE_SCALE = (
     "if they are quantised, say how in the source: {path: ..., scale: 0.05, zero_point: 0}"
 )
+# What integers may be where numbers to compute with are needed; others are a mistake.
+DECLARATIONS = {
+    "uint16": DECLARE_BFLOAT16,
+    "int8": DECLARE_SCALE,
+    "int16": DECLARE_SCALE,
+    "uint8": f"{DECLARE_SCALE}; {DECLARE_FLOAT8}",
+}
 
 _REFUSED = {
     "O": ("holds pickled Python objects, which are never loaded", "save a plain numeric array"),
@@ -225,7 +235,7 @@ def _e4m3(bits: Array) -> Array:
     """
     exponent, mantissa = (bits >> 3 & 15).astype(np.int64), (bits & 7).astype(np.float64)
     lifted = np.where(exponent > 0, 8 + mantissa, mantissa)
-    sizes = np.ldexp(lifted, np.maximum(exponent, 1) - 10)
+    sizes: Array = np.ldexp(lifted, np.maximum(exponent, 1) - 10)
     sizes[bits & 0x7F == 0x7F] = np.nan
     np.negative(sizes, out=sizes, where=bits & 0x80 > 0)
     return sizes

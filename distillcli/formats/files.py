@@ -13,6 +13,7 @@ from distillcli.errors import ChangedError, DataError, FormatError, MissingError
 
 BLOCK = 1 << 16
 BLOCKS = 64
+EXPECTED = 1 << 19  # bytes: of more at once the system may fetch the beginning only
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class InputFile:
 
     Safe to use from several threads: reads carry their own offset.
     """
+
+    streamed = False  # any of its bytes can be read at any time
 
     def __init__(self, path: str, given: str, role: str) -> None:
         """Open the file.
@@ -86,6 +89,21 @@ class InputFile:
         buffer = bytearray(count)
         self.read_into(buffer, offset)
         return bytes(buffer)
+
+    def expect(self, begin: int, end: int) -> None:
+        """Have the system fetch bytes that will be read soon, where it does not hold them.
+
+        A look at the last of them tells: asking for what is there already costs time, too.
+        """
+        if not hasattr(os, "RWF_NOWAIT") or begin >= end:
+            return
+        try:
+            os.preadv(self._fd, [bytearray(1)], end - 1, os.RWF_NOWAIT)
+        except BlockingIOError:
+            for offset in range(begin, end, EXPECTED):
+                os.posix_fadvise(self._fd, offset, EXPECTED, os.POSIX_FADV_WILLNEED)
+        except OSError:
+            return  # a file system that cannot tell
 
     def check_unchanged(self) -> None:
         """Compare the file with its first state.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distillcli.errors import DataError, FormatError
-from distillcli.formats.elements import DECLARE_BFLOAT16, Element
+from distillcli.formats.elements import BOOL, DECLARATIONS, Element
 from distillcli.formats.paths import natural_key
 from distillcli.formats.readers import ArrayInfo
 
@@ -14,22 +14,30 @@ CANDIDATES = 10
 
 @dataclass(frozen=True)
 class Need:
-    """What an array must be to be of use; `noun` is what integers are for."""
+    """What an array must be to be of use.
+
+    Args:
+        noun: what integers are for.
+        booleans: whether they may stand for integers.
+    """
 
     ranks: tuple[int, ...]
     floating: bool
     words: str
     noun: str = "labels"
+    booleans: bool = False
 
     def fits(self, info: ArrayInfo) -> bool:
         """Whether an array could be meant."""
         floating = "float" in info.element
-        return info.readable and len(info.shape) in self.ranks and floating == self.floating
+        kind = floating == self.floating and (self.booleans or info.element != BOOL.name)
+        return info.readable and len(info.shape) in self.ranks and kind
 
 
 LOGITS = Need((2, 3), True, "[rows, width] or [rows, positions, width]")
 LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
 GROUPS = Need((1, 2), False, "integers [rows] or [rows, positions]", "groups")
+MASK = Need((1, 2), False, "integers [rows] or [rows, positions]", "masks", booleans=True)
 TOP_INDICES = Need((2,), False, "integers [rows, k]", "indices")
 TOP_LOG_Z = Need((1,), True, "one number a row")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
@@ -60,6 +68,8 @@ def check_array(where: str, shape: tuple[int, ...], element: Element, need: Need
     Raises:
         FormatError: what is wrong.
     """
+    if element is BOOL and not need.booleans:
+        raise FormatError(where, "holds booleans", "save integers (.astype(np.int8))")
     if element.floating != need.floating:
         raise _wrong_kind(where, element, need)
     if len(shape) not in need.ranks:
@@ -70,11 +80,14 @@ def check_array(where: str, shape: tuple[int, ...], element: Element, need: Need
 
 
 def _wrong_kind(where: str, element: Element, need: Need) -> DataError:
+    if need is MASK:
+        hint = "a mask is 1 where a row counts and 0 elsewhere: save it with .astype(np.int8)"
+        return FormatError(where, f"holds {element}, a mask must be integers or booleans", hint)
     if not need.floating:
         numbers = "class numbers" if need is LABELS else "numbers"
         hint = f"{need.noun} are {numbers}: save them with .astype(np.int64)"
         return FormatError(where, f"holds {element}, {need.noun} must be integers", hint)
-    hint = DECLARE_BFLOAT16 if element.name == "uint16" else "save it with .astype(np.float32)"
+    hint = DECLARATIONS.get(element.name, "save it with .astype(np.float32)")
     return FormatError(where, f"holds {element}, where floating-point numbers are needed", hint)
 
 

@@ -123,12 +123,18 @@ class NpzFile:
 class StoredMember:
     """A member that lies in the zip as it is."""
 
+    streamed = False
+
     def __init__(self, file: InputFile, begin: int) -> None:
         self._file, self._begin = file, begin
 
     def read_into(self, buffer: Any, offset: int) -> None:
         """Fill the buffer with the member's bytes from `offset` on."""
         self._file.read_into(buffer, self._begin + offset)
+
+    def expect(self, begin: int, end: int) -> None:
+        """Have the system fetch bytes that will be read soon."""
+        self._file.expect(self._begin + begin, self._begin + end)
 
 
 class InflatedMember:
@@ -137,10 +143,15 @@ class InflatedMember:
     At the end its length and its checksum are compared with the zip's directory.
     """
 
+    streamed = True
+
     def __init__(self, file: InputFile, info: zipfile.ZipInfo, begin: int, where: str) -> None:
         self._file, self._info, self._begin, self._where = file, info, begin, where
         self._lock = threading.Lock()
         self._rewind()
+
+    def expect(self, begin: int, end: int) -> None:
+        """Nothing: it is read in order anyway."""
 
     def _rewind(self) -> None:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -205,8 +216,13 @@ class InflatedMember:
 class _Bytes:
     """A small member, unpacked."""
 
+    streamed = False
+
     def __init__(self, data: bytearray) -> None:
         self._data = memoryview(data)
+
+    def expect(self, begin: int, end: int) -> None:
+        """Nothing: it is there."""
 
     def read_into(self, buffer: Any, offset: int) -> None:
         view = memoryview(buffer).cast("B")

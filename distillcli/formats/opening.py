@@ -14,6 +14,7 @@ from distillcli.formats.needs import LABELS, LAYERS, LOGITS, Need, candidates, c
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
 from distillcli.formats.npy import NpyFile
 from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
+from distillcli.formats.quantised import on_scale
 from distillcli.formats.readers import ArrayInfo, ArrayReader, Container, Reader, StoredArray
 from distillcli.formats.shards import Shards
 from distillcli.formats.sidecar import Blocks, CheckedArray
@@ -240,10 +241,12 @@ def choose(
         MissingError: there is none, or more than one; the candidates are listed.
     """
     name = location.dataset
+    stored = need if location.scale is None else replace(need, floating=False)
     if name is None and container.named:
-        name = _only(file, container.names(location.dtype), need)
-    with _candidates_listed(container, location, need):
-        return name, container.array(name, location.dtype)
+        name = _only(file, container.names(location.dtype), stored)
+    with _candidates_listed(container, location, stored):
+        array = container.array(name, location.dtype)
+    return name, on_scale(array, location, need, _where(file, name))
 
 
 @contextmanager

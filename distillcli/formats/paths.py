@@ -33,6 +33,14 @@ class PartLike(Protocol):
     def dtype(self) -> str | None:
         """The declared element type, if any."""
 
+    @property
+    def scale(self) -> float | None:
+        """The scale of quantised integers; None for all others."""
+
+    @property
+    def zero_point(self) -> int:
+        """The integer that means 0 on that scale."""
+
 
 class SourceLike(Protocol):
     """One logical array: parts that are joined along the first axis."""
@@ -62,6 +70,13 @@ class Location:
     given: str
     dataset: str | None
     dtype: str | None
+    scale: float | None = None
+    zero_point: int = 0
+
+    @classmethod
+    def of(cls, path: str, given: str, part: PartLike) -> "Location":
+        """A file that a part of a source means."""
+        return cls(path, given, part.dataset, part.dtype, part.scale, part.zero_point)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -86,11 +101,11 @@ def _expand(part: PartLike, role: str) -> list[Location]:
     path, given = os.fspath(part.path), part.pattern
     # A file whose own name holds glob characters is meant literally.
     if not glob.has_magic(given) or os.path.lexists(path):
-        return [Location(path, given, part.dataset, part.dtype)]
+        return [Location.of(path, given, part)]
     # Only the pattern is expanded: glob characters in the folder of a config mean themselves.
     base, pattern = os.fspath(part.base), os.path.expanduser(given)
     matches = sorted(glob.glob(pattern, root_dir=base, recursive=True), key=natural_key)
     if not matches:
         where = f"{role} in {given}" if role else given
         raise MissingError(where, "no file matches this pattern", near_files(path))
-    return [Location(os.path.join(base, m), m, part.dataset, part.dtype) for m in matches]
+    return [Location.of(os.path.join(base, match), match, part) for match in matches]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any, Protocol, Self
 
@@ -12,6 +13,8 @@ from distillcli.formats.declared import Declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile, sample_crc
 from distillcli.formats.storage import Attribute, Storage
+
+PIECE_BYTES = 1 << 20  # of what is read in pieces on several threads
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class StoredArray(Protocol):
 
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
+
+    def grain(self, lead: int) -> int | None:
+        """How many rows are packed together: 1 where each can be read by itself for the price of
+        its bytes; None where rows come one after the other only."""
+
+    def expect(self, start: int, stop: int, lead: int) -> None:
+        """Have the system fetch rows that will be read soon, where it does not hold them."""
 
 
 class Container(Protocol):
@@ -125,6 +135,18 @@ class Reader(ABC):
         """
 
     @abstractmethod
+    def splits(self, step: int) -> bool:
+        """Whether rows cut at multiples of `step` cost no more than all at once, in any order."""
+
+    @abstractmethod
+    def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Rows [start, stop) cut into pieces that may be read at once, each on its own thread."""
+
+    @abstractmethod
+    def expect(self, start: int, stop: int) -> None:
+        """Have the system fetch rows that will be read soon, where it does not hold them."""
+
+    @abstractmethod
     def files(self) -> Sequence[InputFile]:
         """The files behind the rows, in order."""
 
@@ -180,6 +202,25 @@ class ArrayReader(Reader):
         if stop > start:
             self._array.read(start, stop, out, self.lead)
         return out
+
+    def splits(self, step: int) -> bool:
+        """Whether nothing that is packed together is cut at multiples of `step`."""
+        grain = self._array.grain(self.lead)
+        return grain is not None and step % grain == 0
+
+    def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Cut between what is packed together, about a megabyte each."""
+        grain = self._array.grain(self.lead)
+        if grain is None:
+            return [(start, stop)]
+        step = grain * max(1, PIECE_BYTES // (grain * self.row_bytes))
+        cuts = [start, *range((start // step + 1) * step, stop, step), stop]
+        return list(pairwise(cuts))
+
+    def expect(self, start: int, stop: int) -> None:
+        """Have the system fetch rows that will be read soon, where it does not hold them."""
+        if stop > start:
+            self._array.expect(start, stop, self.lead)
 
     def files(self) -> Sequence[InputFile]:
         """The one file."""

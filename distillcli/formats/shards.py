@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import accumulate
+from math import gcd
 from typing import Any
 
 from distillcli.errors import MismatchError
@@ -75,15 +76,38 @@ class Shards(Reader):
     def read(self, start: int, stop: int, out: Array) -> Array:
         """Read rows [start, stop), over as many shards as they take, into `out`."""
         check_request(self, start, stop, out)
-        index = bisect_right(self._ends, start)
-        at = start
-        while at < stop:
-            begin = self._ends[index - 1] if index else 0
-            end = min(stop, self._ends[index])
+        for index, begin, at, end in self._parts(start, stop):
             with self._lease(index) as reader:
                 reader.read(at - begin, end - begin, out[at - start : end - start])
-            at, index = end, index + 1
         return out
+
+    def splits(self, step: int) -> bool:
+        """Whether every shard, wherever it begins, can be cut at these rows."""
+        begins = [0, *self._ends[:-1]]
+        shards = zip(self._known, begins, strict=True)
+        return all(reader.splits(gcd(step, begin)) for reader, begin in shards)
+
+    def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """The pieces of each shard."""
+        return [
+            (begin + first, begin + last)
+            for index, begin, at, end in self._parts(start, stop)
+            for first, last in self._known[index].pieces(at - begin, end - begin)
+        ]
+
+    def expect(self, start: int, stop: int) -> None:
+        """Have the system fetch rows that will be read soon, where it does not hold them."""
+        for index, begin, at, end in self._parts(start, stop):
+            with self._lease(index) as reader:
+                reader.expect(at - begin, end - begin)
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """The shards that hold rows [start, stop): index, its first row, and which rows of all."""
+        index, at = bisect_right(self._ends, start), start
+        while at < stop:
+            begin, end = self._ends[index - 1] if index else 0, min(stop, self._ends[index])
+            yield index, begin, at, end
+            at, index = end, index + 1
 
     @contextmanager
     def _lease(self, index: int) -> Iterator[Reader]:

@@ -123,6 +123,14 @@ class CheckedArray:
                 rows = self._block(index, first, last, lead)
                 out[begin - start : end - start] = rows[begin - first : end - first]
 
+    def grain(self, lead: int) -> int | None:
+        """The rows of a block: one that is read in part is read whole."""
+        return self.blocks.rows if self.array.grain(lead) else None
+
+    def expect(self, start: int, stop: int, lead: int) -> None:
+        """Have the system fetch rows that will be read soon."""
+        self.array.expect(start, stop, lead)
+
     def _block(self, index: int, first: int, last: int, lead: int) -> Array:
         held = self._held
         if held is None or held[0] != index:

@@ -16,8 +16,15 @@ GAP = 4096  # bytes: reading over a gap this small costs less than another read
 class ByteSource(Protocol):
     """Bytes that can be read by offset."""
 
+    @property
+    def streamed(self) -> bool:
+        """Whether its bytes come one after the other only."""
+
     def read_into(self, buffer: Any, offset: int) -> None:
         """Fill the buffer with the bytes from `offset` on."""
+
+    def expect(self, begin: int, end: int) -> None:
+        """Have the system fetch bytes that will be read soon, where it does not hold them."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,27 @@ class StridedArray:
 
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
-        if self.strides == contiguous_strides(self.shape, self.element.itemsize):
+        if self._in_row_order:
             row_bytes = prod(self.shape[lead:]) * self.element.itemsize
             self.source.read_into(out.reshape(-1).view(np.uint8), self.offset + start * row_bytes)
         else:
             self._gather(start, stop, out, lead)
         if self.swapped:
             out.byteswap(inplace=True)
+
+    def grain(self, lead: int) -> int | None:
+        """1: rows lie one after the other; None in Fortran order, and in a stream."""
+        return None if self.source.streamed or not self._in_row_order else 1
+
+    def expect(self, start: int, stop: int, lead: int) -> None:
+        """Have the system fetch rows that will be read soon, where they lie together."""
+        if self._in_row_order:
+            row_bytes = prod(self.shape[lead:]) * self.element.itemsize
+            self.source.expect(self.offset + start * row_bytes, self.offset + stop * row_bytes)
+
+    @property
+    def _in_row_order(self) -> bool:
+        return self.strides == contiguous_strides(self.shape, self.element.itemsize)
 
     def _gather(self, start: int, stop: int, out: Array, lead: int) -> None:
         width, step = prod(self.shape[lead:]), (*self.strides[lead:], 0)[0]

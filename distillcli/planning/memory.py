@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from distillcli.batches import BUFFERS, Grid
+from distillcli.batches import Grid
 from distillcli.errors import DataError
 from distillcli.planning.plan import Part
+from distillcli.slabs import BUFFERS, read_ahead
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.projections import widths
@@ -37,7 +38,8 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
     grid = passes.grid(roles, products=what.products)
     parts = [
         Part("program", PROGRAM, "Python, NumPy and HDF5"),
-        _slabs(passes, grid),
+        *_slabs(passes, grid),
+        *_own_tiles(passes, grid),
         _tiles(passes, grid),
         _row_values(what, grid),
         *_quantiles(what, grid.rows),
@@ -53,7 +55,8 @@ def require_room(passes: Passes) -> None:
         DataError: it names the input with the widest rows.
     """
     grid = passes.grid(list(passes.inputs.items), products=passes.config.progressive is not None)
-    need = _slabs(passes, grid).bytes + _tiles(passes, grid).bytes
+    parts = [*_slabs(passes, grid), *_own_tiles(passes, grid), _tiles(passes, grid)]
+    need = sum(part.bytes for part in parts)
     there = memory_there(_threads(passes, grid))
     if need > there:
         widest = max(passes.inputs, key=lambda item: item.width)
@@ -85,10 +88,26 @@ def _addresses() -> int:
         return PROGRAM
 
 
-def _slabs(passes: Passes, grid: Grid) -> Part:
-    rows = min(grid.slab_rows, grid.rows)
-    size = BUFFERS * rows * passes.inputs.row_bytes
-    return Part("reading", size, f"{BUFFERS} buffers of {rows:,} rows, as they are stored")
+def _slabs(passes: Passes, grid: Grid) -> Iterator[Part]:
+    """What is read ahead."""
+    rows, row_bytes = min(grid.slab_rows, grid.rows), _row_bytes_ahead(passes, grid)
+    if row_bytes:
+        why = f"{BUFFERS} buffers of {rows:,} rows, as they are stored"
+        yield Part("read ahead", BUFFERS * rows * row_bytes, why)
+
+
+def _own_tiles(passes: Passes, grid: Grid) -> Iterator[Part]:
+    """What each thread reads by itself."""
+    rows, threads = min(grid.tile_rows, grid.rows), _threads(passes, grid)
+    row_bytes = passes.inputs.row_bytes - _row_bytes_ahead(passes, grid)
+    if row_bytes:
+        why = f"tiles of {rows:,} rows as they are stored, one a thread"
+        yield Part("reading", threads * rows * row_bytes, why)
+
+
+def _row_bytes_ahead(passes: Passes, grid: Grid) -> int:
+    ahead = read_ahead(list(passes.inputs), grid, passes.machine.backend)
+    return sum(item.reader.row_bytes for item in ahead)
 
 
 def _threads(passes: Passes, grid: Grid) -> int:

@@ -218,12 +218,14 @@ def _end(result: EnsembleResult, page: Page) -> Iterator[RenderableType]:
     facts, output = result.facts, result.output
     counts = ", ".join(f"{text.escape(k)} in {v:,} rows" for k, v in result.nonfinite.items())
     skipped = f"{result.rows_skipped:,} bad rows hold NaN in the file"
+    masked = f"{result.rows_masked:,} rows are not in the figures; their targets are in the file"
     yield from labelled(
         [
             ("fit", _fit(result.fit)),
             ("written", _written(output, page)),
             (Text("warning", "bold red not dim"), counts and f"not finite: {counts}"),
             (Text("skipped", "bold yellow not dim"), skipped if result.rows_skipped else ""),
+            ("masked", masked if result.rows_masked else ""),
             *(("note", text.escape(note)) for note in facts["notes"]),
             ("conventions", facts["conventions"]),
             ("time", _time(result)),
@@ -254,5 +256,5 @@ def _written(output: Mapping[str, Any], page: Page) -> str:
 def _time(result: EnsembleResult) -> str:
     facts = result.facts
     seconds, moved = facts["seconds"], facts["bytes_read"] + result.output["bytes"]
-    rows = result.rows + result.rows_skipped
+    rows = result.rows + result.rows_skipped + result.rows_masked
     return f"{text.duration(seconds)}, {text.speed(rows, moved, seconds)} read and written"

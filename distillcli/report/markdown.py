@@ -89,6 +89,8 @@ def _remarks(result: Result) -> Iterator[str]:
         yield f"**not finite:** {escaped(name)} in {text.count(count, 'row')}"
     if result.rows_skipped:
         yield f"**skipped:** {text.count(result.rows_skipped, 'bad row')}"
+    if result.rows_masked:
+        yield f"**masked:** {text.count(result.rows_masked, 'row')}, which do not count"
     for note in result.facts.get("notes", ()):
         yield f"note: {escaped(note)}"
     if conventions := result.facts.get("conventions"):

@@ -144,13 +144,18 @@ def _warnings(result: Result) -> list[tuple[Text, str]]:
         for name, number in result.nonfinite.items()
         if number
     )
-    skipped = result.rows_skipped
+    skipped, masked = result.rows_skipped, result.rows_masked
+    taken = result.rows + skipped + masked
     return [
         (Text("warning", "bold red not dim"), counts and f"not finite: {counts}"),
         (
             Text("skipped", "bold yellow not dim"),
-            f"{text.count(skipped, 'bad row')} left out of {result.rows + skipped:,}"
-            if skipped else "",
+            f"{text.count(skipped, 'bad row')} left out of {taken:,}" if skipped else "",
+        ),
+        (
+            Text("rows", "not dim"),
+            f"{result.rows:,} of {taken:,} count, {masked:,} masked, {skipped:,} skipped"
+            if masked else "",
         ),
     ]  # fmt: skip
 

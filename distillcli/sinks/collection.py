@@ -15,7 +15,7 @@ from distillcli.sinks.groups import Groups
 from distillcli.sinks.perrow import PerRow, per_row_file
 from distillcli.sinks.tabulate import batch_result, group_results
 from distillcli.sinks.worst import Worst
-from distillcli.strategy.inputs import GROUPED
+from distillcli.strategy.counting import GROUPED
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import RowValues

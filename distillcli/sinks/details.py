@@ -13,7 +13,8 @@ from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import Columns, Measure
 from distillcli.numerics import Logits, widen
-from distillcli.strategy.inputs import GROUPED, Inputs
+from distillcli.strategy.counting import GROUPED
+from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.measures import Scoring, Target
 from distillcli.strategy.terms import Term
 

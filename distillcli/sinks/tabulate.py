@@ -168,6 +168,7 @@ def tabulate(
         strategy=passes.config.strategy,
         rows=done.rows,
         rows_skipped=done.skipped,
+        rows_masked=done.masked,
         loss=table.loss(),
         terms=table.terms(),
         weights=table.weights(),

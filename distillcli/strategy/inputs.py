@@ -8,13 +8,13 @@ from typing import cast
 from distillcli.batches import Input
 from distillcli.config import Config, Layers, Source
 from distillcli.errors import ConfigError, DataError, DataErrors, DistillError, MismatchError
-from distillcli.formats import GROUPS, Reader, open_layers, open_rows
+from distillcli.formats import GROUPS, MASK, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
+from distillcli.strategy.counting import GROUPED, MASKED, only_counted
 from distillcli.strategy.topk import INDICES, LOG_Z, part_role
 
-GROUPED = "groups"  # the role of the source that tells the rows apart
 SAME_SPLIT = "both must come from the same split, in the same order"
 
 
@@ -84,6 +84,8 @@ def opened(config: Config) -> Iterator[Inputs]:
                     stack.callback(item.reader.close)
             except (DataError, ConfigError) as error:
                 problems.append(error)
+        if not problems:
+            items = only_counted(config, items)
         problems += _misfits(items)
         if problems:
             raise problems[0] if len(problems) == 1 else DataErrors(problems)
@@ -97,8 +99,6 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
         yield _scores(role, source)
     if config.labels is not None:
         yield _integers("labels", config.labels)
-    if isinstance(config.groups, Source):
-        yield _integers(GROUPED, config.groups)
     if config.progressive is not None:
         pairs = config.progressive.layer_mapping
         for side, layers in (
@@ -108,6 +108,10 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
             assert layers is not None  # the config has seen to it
             wanted = [pair[side == "teacher"] for pair in pairs]
             yield _hidden(config, f"{side}_hidden", layers, wanted)
+    if config.counting.mask is not None:
+        yield _integers(MASKED, config.counting.mask)
+    if isinstance(config.groups, Source):
+        yield _integers(GROUPED, config.groups)
 
 
 def _scores(role: str, source: Source) -> Iterator[Input]:
@@ -147,7 +151,7 @@ def _parts_of_top_k(role: str, source: Source, reader: Reader) -> Iterator[Input
 
 
 def _integers(role: str, source: Source) -> Iterator[Input]:
-    need = GROUPS if role == GROUPED else None
+    need = {GROUPED: GROUPS, MASKED: MASK}.get(role)
     yield Input(role, open_rows(source, role=role, row_dims=0, need=need))
 
 

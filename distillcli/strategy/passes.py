@@ -143,6 +143,8 @@ def _fitted(
 
     def products(tile: Tile) -> Mapping[int, tuple[Matrix, Matrix]]:
         keep = ~np.any([passes.machine.host(mask) for mask in bad(tile).values()], axis=0)
+        if (masked := tile.masked()) is not None:
+            keep &= ~masked
         found = {}
         for pair, (student, teacher) in mapped.items():
             x = passes.machine.host(tile.features(f"student_hidden[{student}]"))[keep]

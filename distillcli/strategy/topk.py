@@ -110,7 +110,7 @@ def top_k(tile: Tile, role: str) -> TopK:
     Raises:
         DataError: an index that is no class.
     """
-    return tile.once(role, lambda: _made(tile, role, tile.slab.inputs))
+    return tile.once(role, lambda: _made(tile, role, tile.inputs))
 
 
 def _made(tile: Tile, role: str, inputs: Mapping[str, Input]) -> TopK:

@@ -7,7 +7,7 @@ shape depends on their positions alone. So a total has the same bits however the
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -27,12 +27,15 @@ class RowValues:
     Args:
         values: float64 [columns, rows]; whatever stands at rows that are not kept is not used.
         keep: bool [rows]; False for rows that are left out of every figure.
+        masked: bool [rows], those of them that were not to count; None where all were. The others
+            that are left out could not be used.
     """
 
     start: int
     names: tuple[str, ...]
     values: Floats
     keep: Mask
+    masked: Mask | None = None
 
     @property
     def stop(self) -> int:
@@ -51,12 +54,13 @@ class RowValues:
         """The first so many columns alone."""
         if columns == len(self.names):
             return self
-        return RowValues(self.start, self.names[:columns], self.values[:columns], self.keep)
+        return replace(self, names=self.names[:columns], values=self.values[:columns])
 
     def part(self, start: int, stop: int) -> "RowValues":
         """The rows `start` to `stop`, counted like `self.start`."""
         rows = slice(start - self.start, stop - self.start)
-        return RowValues(start, self.names, self.values[:, rows], self.keep[rows])
+        masked = None if self.masked is None else self.masked[rows]
+        return RowValues(start, self.names, self.values[:, rows], self.keep[rows], masked)
 
     def pieces(self, size: int, origin: int = 0) -> Iterator["RowValues"]:
         """Cut at every multiple of `size` rows from `origin`."""
@@ -73,7 +77,14 @@ def joined(pieces: list[RowValues]) -> RowValues:
         return pieces[0]
     values = np.concatenate([piece.values for piece in pieces], axis=1)
     keep = np.concatenate([piece.keep for piece in pieces])
-    return RowValues(pieces[0].start, pieces[0].names, values, keep)
+    masked = None
+    if any(piece.masked is not None for piece in pieces):
+        masked = np.concatenate([_masked(piece) for piece in pieces])
+    return RowValues(pieces[0].start, pieces[0].names, values, keep, masked)
+
+
+def _masked(rows: RowValues) -> Mask:
+    return np.zeros(len(rows.keep), bool) if rows.masked is None else rows.masked
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,10 @@ class Moments:
 
     Args:
         rows: how many rows were kept.
-        skipped: how many were not.
+        skipped: how many could not be used.
         sums, squares: float64 [columns]; squares are deviations from the mean, squared and summed.
         nonfinite: int64 [columns], how many kept values are not finite.
+        masked: how many were not to count.
     """
 
     rows: int
@@ -92,24 +104,26 @@ class Moments:
     sums: Floats
     squares: Floats
     nonfinite: npt.NDArray[np.int64]
+    masked: int = 0
 
     @classmethod
     def of(cls, rows: RowValues) -> Self:
         count = int(np.count_nonzero(rows.keep))
         values = np.ascontiguousarray(rows.values)
-        skipped = len(rows.keep) - count
-        if skipped:
+        left_out = len(rows.keep) - count
+        masked = 0 if rows.masked is None else int(np.count_nonzero(rows.masked))
+        if left_out:
             values = np.where(rows.keep, values, 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
             sums = values.sum(axis=1)
             deviations = values - (sums / max(count, 1))[:, None]
-            if skipped:
+            if left_out:
                 deviations = np.where(rows.keep, deviations, 0.0)
             squares = np.square(deviations, out=deviations).sum(axis=1)
         nonfinite = np.zeros(len(sums), np.int64)
         for index in np.flatnonzero(~np.isfinite(sums)):
             nonfinite[index] = np.count_nonzero(~np.isfinite(values[index]))
-        return cls(count, skipped, sums, squares, nonfinite)
+        return cls(count, left_out - masked, sums, squares, nonfinite, masked)
 
     def merge(self, other: Self) -> Self:
         rows = self.rows + other.rows
@@ -124,6 +138,7 @@ class Moments:
             self.sums + other.sums,
             squares,
             self.nonfinite + other.nonfinite,
+            self.masked + other.masked,
         )
 
     def mean(self, index: int) -> float:

@@ -137,12 +137,24 @@ class Totals:
         block = self._blocks.value()
         assert block is not None  # an empty input is refused before
         if not block.moments.rows:
-            raise DataError(
-                "inputs",
-                f"none of the {block.moments.skipped:,} rows can be used, there is nothing to tell",
-                "on_bad_rows: error names the input and what is wrong with its rows",
-            )
+            raise _nothing_left(block.moments)
         return Finished(self.names, block, self._spread)
+
+
+def _nothing_left(moments: Moments) -> DataError:
+    skipped, masked = moments.skipped, moments.masked
+    if not skipped:
+        return DataError(
+            "inputs",
+            f"all {masked:,} rows are masked, there is nothing to tell",
+            "a mask is 1 where a row counts; see ignore_index, shift_labels and positions too",
+        )
+    rest = f" that are not masked ({masked:,} are)" if masked else ""
+    return DataError(
+        "inputs",
+        f"none of the {skipped:,} rows{rest} can be used, there is nothing to tell",
+        "on_bad_rows: error names the input and what is wrong with its rows",
+    )
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,10 @@ class Finished:
     @property
     def skipped(self) -> int:
         return self.block.moments.skipped
+
+    @property
+    def masked(self) -> int:
+        return self.block.moments.masked
 
     def mean(self, name: str) -> float:
         return self.block.moments.mean(self.names.index(name))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distillcli.config import IGNORE_INDEX
 from distillcli.errors import FormatError
 from distillcli.formats.declared import DAMAGED, Declaration, declaration
 from distillcli.formats.files import InputFile
@@ -129,6 +130,8 @@ def _check_sense(where: str, known: Declaration, rows: Mapping[str, Array], star
     if "labels" in rows:
         labels = rows["labels"]
         inside = (labels >= 0) & (labels < known.classes)
+        if "rows_masked" in known.words:
+            inside |= labels == IGNORE_INDEX
         require(inside, f"its label is outside 0 to {known.classes - 1}")
     good = np.where(without[:, None], 0.0, scores)
     loose = 1e-3 if rows[known.scores].dtype == np.float16 else 1e-5

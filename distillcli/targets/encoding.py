@@ -30,7 +30,14 @@ class Encoded:
     entries: int
 
 
-def encode(blend: Logits, spec: Spec, temperature: float, host: Host, start: int) -> Encoded:
+def encode(
+    blend: Logits,
+    spec: Spec,
+    temperature: float,
+    host: Host,
+    start: int,
+    masked: npt.NDArray[np.bool_] | None = None,
+) -> Encoded:
     """The rows of a blend in the form that is asked for.
 
     Args:
@@ -39,14 +46,15 @@ def encode(blend: Logits, spec: Spec, temperature: float, host: Host, start: int
         temperature: T.
         host: brings an array to NumPy.
         start: the number of the first row, for messages.
+        masked: rows that are not to count, of which nothing is said; None where all count.
 
     Raises:
         DataError: a value is too large for the type.
     """
     if spec.top_k is not None:
-        return _top(blend, spec, temperature, host, start)
+        return _top(blend, spec, temperature, host, start, masked)
     values = host(_values(blend, spec.kind, temperature))
-    stored = _cast(values, spec, start)
+    stored = _cast(values, spec, start, masked)
     lost = 0
     if spec.kind == "probabilities":
         lost = int(np.count_nonzero((stored == 0) & (host(blend.scores) > -np.inf)))
@@ -61,11 +69,13 @@ def _values(blend: Logits, kind: str, temperature: float) -> Any:
     return blend.softened(temperature).probabilities
 
 
-def _cast(values: Array, spec: Spec, start: int) -> Array:
+def _cast(values: Array, spec: Spec, start: int, masked: npt.NDArray[np.bool_] | None) -> Array:
     """The values in the stored type; those of rows that are no scores stay what they are."""
     with np.errstate(over="ignore", invalid="ignore"):
         stored = values.astype(spec.dtype)
     beyond = np.isinf(stored) & np.isfinite(values)
+    if masked is not None:
+        beyond[masked] = False
     if beyond.any():
         row, column = np.argwhere(beyond)[0]
         problem = f"row {start + row}: {values[row, column]:g} is beyond the range of {spec.dtype}"
@@ -73,7 +83,14 @@ def _cast(values: Array, spec: Spec, start: int) -> Array:
     return stored
 
 
-def _top(blend: Logits, spec: Spec, temperature: float, host: Host, start: int) -> Encoded:
+def _top(
+    blend: Logits,
+    spec: Spec,
+    temperature: float,
+    host: Host,
+    start: int,
+    masked: npt.NDArray[np.bool_] | None,
+) -> Encoded:
     """The largest scores of each row, and the logarithm of all that they are a part of.
 
     log_z is taken of the values as they are stored, so that a row's distribution sums to 1 in
@@ -84,7 +101,7 @@ def _top(blend: Logits, spec: Spec, temperature: float, host: Host, start: int) 
     scores = host(blend.scores)
     indices = largest(scores, spec.top_k)
     values = host(_values(blend, spec.kind, temperature))
-    stored = _cast(np.take_along_axis(values, indices, axis=1), spec, start)
+    stored = _cast(np.take_along_axis(values, indices, axis=1), spec, start, masked)
     soft = blend.softened(temperature)
     rest = host(soft.exps).astype(np.float64)
     np.put_along_axis(rest, indices, 0.0, axis=1)

@@ -31,6 +31,7 @@ class Gatherer:
     Args:
         totals: the figures of all rows; held_out: those of the rows from `held_from` on.
         stop: the end of the rows.
+        lost, entries: see `Encoded`. bare: rows that hold NaN.
     """
 
     partial: Partial
@@ -42,6 +43,7 @@ class Gatherer:
     sides: Sequence[str]
     lost: int = 0
     entries: int = 0
+    bare: int = 0
     _waiting: list[Mapping[str, Array]] = field(default_factory=list)
     _start: int | None = None
 
@@ -54,14 +56,17 @@ class Gatherer:
             prefix = f"{name}/"
             state = {k.removeprefix(prefix): v for k, v in piece.state.items() if prefix in k}
             resume(totals, state, self.sides)
-        self.lost, self.entries = piece.counts["lost"], piece.counts["entries"]
+        counts = piece.counts
+        self.lost, self.entries, self.bare = counts["lost"], counts["entries"], counts["bare"]
         return piece.stop
 
     def add(self, rows: RowValues, made: Sequence[Encoded]) -> None:
         """Take up the rows that follow."""
         names = made[0].arrays
         arrays = {name: np.concatenate([one.arrays[name] for one in made]) for name in names}
-        _blank(arrays, ~rows.keep)
+        bare = _bare(rows, arrays)
+        _blank(arrays, bare)
+        self.bare += int(np.count_nonzero(bare))
         self.lost += sum(one.lost for one in made)
         self.entries += sum(one.entries for one in made)
         for part in rows.pieces(self.step):
@@ -86,7 +91,7 @@ class Gatherer:
             for name, totals in self._running().items()
             for key, value in state_of(totals).items()
         }
-        counts = {"lost": self.lost, "entries": self.entries}
+        counts = {"lost": self.lost, "entries": self.entries, "bare": self.bare}
         self.partial.add(Piece(self._start, stop, arrays, state, counts))
         self._waiting, self._start = [], None
 
@@ -95,9 +100,20 @@ class Gatherer:
         return {"all": self.totals, **held}
 
 
-def _blank(arrays: dict[str, Array], skipped: Array) -> None:
-    """Rows without usable inputs hold NaN, so that what follows stays in its row."""
-    if skipped.any():
+def _bare(rows: RowValues, arrays: Mapping[str, Array]) -> Array:
+    """Rows without usable inputs. Of those that are masked nobody has said so: they are looked at.
+
+    A masked row has a target like any other, so that a file goes with its dump row by row.
+    """
+    if rows.masked is None:
+        return ~rows.keep
+    scores = arrays["targets" if "targets" in arrays else "values"]
+    return np.where(rows.masked, ~np.isfinite(scores.max(axis=1)), ~rows.keep)
+
+
+def _blank(arrays: dict[str, Array], bare: Array) -> None:
+    """They hold NaN, so that what follows stays in its row."""
+    if bare.any():
         for name, values in arrays.items():
             if name != "labels":
-                values[skipped] = np.nan if values.dtype.kind == "f" else 0
+                values[bare] = np.nan if values.dtype.kind == "f" else 0

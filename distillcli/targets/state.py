@@ -18,7 +18,7 @@ def state_of(totals: Totals) -> dict[str, Array]:
     nodes = blocks.nodes
     found: dict[str, Array] = {
         "places": np.array([[level, index] for level, index, _ in nodes], np.int64),
-        "counts": np.array([[b.moments.rows, b.moments.skipped] for *_, b in nodes], np.int64),
+        "counts": np.array([_counts(b.moments) for *_, b in nodes], np.int64),
         "sums": np.array([b.moments.sums for *_, b in nodes], np.float64),
         "squares": np.array([b.moments.squares for *_, b in nodes], np.float64),
         "nonfinite": np.array([b.moments.nonfinite for *_, b in nodes], np.int64),
@@ -27,7 +27,12 @@ def state_of(totals: Totals) -> dict[str, Array]:
     if waiting:
         rows = joined(waiting)
         found |= {"start": np.array([rows.start]), "values": rows.values, "keep": rows.keep}
+        found |= {"masked": rows.masked} if rows.masked is not None else {}
     return found
+
+
+def _counts(moments: Moments) -> list[int]:
+    return [moments.rows, moments.skipped, moments.masked]
 
 
 def _bins(block: Block) -> list[Array]:
@@ -43,9 +48,9 @@ def resume(totals: Totals, state: Mapping[str, Array], sides: Sequence[str]) -> 
     """Put fresh totals in the state; `sides` are those whose calibration they keep."""
     nodes = []
     for at, (level, index) in enumerate(state["places"].tolist()):
-        rows, skipped = state["counts"][at].tolist()
+        rows, skipped, masked = state["counts"][at].tolist()
         sums, squares, nonfinite = (state[n][at] for n in ("sums", "squares", "nonfinite"))
-        moments = Moments(rows, skipped, sums, squares, nonfinite)
+        moments = Moments(rows, skipped, sums, squares, nonfinite, masked)
         bins = state["bins"][at]
         calibrations = {
             side: Calibration(
@@ -57,5 +62,6 @@ def resume(totals: Totals, state: Mapping[str, Array], sides: Sequence[str]) -> 
     waiting = []
     if "start" in state:
         start = int(state["start"][0])
-        waiting = [RowValues(start, totals.names, state["values"], state["keep"])]
+        masked = state.get("masked")
+        waiting = [RowValues(start, totals.names, state["values"], state["keep"], masked)]
     totals.blocks.resume(Dyadic(tuple(nodes)), waiting)

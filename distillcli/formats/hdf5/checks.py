@@ -9,6 +9,7 @@ import numpy as np
 from distillcli.errors import FormatError
 from distillcli.formats.chunks import ChunkTable
 from distillcli.formats.elements import Element
+from distillcli.formats.hdf5.plugins import INSTALL, PLUGIN_FILTERS, available
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
@@ -20,15 +21,7 @@ _FILTERS = {
     h5py.h5z.FILTER_LZF: "lzf",
     h5py.h5z.FILTER_SZIP: "szip",
 }
-_PLUGIN_FILTERS = {
-    307: "bzip2",
-    32001: "blosc",
-    32004: "lz4",
-    32008: "bitshuffle",
-    32013: "zfp",
-    32015: "zstd",
-    32026: "blosc2",
-}
+_NAMES = {**_FILTERS, **PLUGIN_FILTERS}
 REPACK = 'write it with compression="gzip" instead'
 
 
@@ -64,21 +57,22 @@ def filters(plist: Any, where: str) -> tuple[str, ...]:
     """
     numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
     for number in numbers:
-        if number not in _FILTERS or not h5py.h5z.filter_avail(number):
+        if number not in _NAMES or not available(number):
             problem = f"is packed with HDF5 filter {filter_name(number)}, which cannot be read"
-            raise FormatError(where, problem, REPACK)
+            known = f"{INSTALL}, or {REPACK}" if number in PLUGIN_FILTERS else REPACK
+            raise FormatError(where, problem, known)
         if numbers.count(number) > 1:
             problem = f"is packed twice with HDF5 filter {filter_name(number)}"
             raise FormatError(where, problem, REPACK)
-    return tuple(_FILTERS[number] for number in numbers)
+    return tuple(_NAMES[number] for number in numbers)
 
 
-def filters_known() -> tuple[list[str], list[str]]:
-    """The filters of chunks that can be read here, and the known ones that cannot."""
+def filters_known() -> tuple[list[str], list[str], list[str]]:
+    """The filters of chunks that can be read here, those of the extra, and those that cannot."""
     there = {name: bool(h5py.h5z.filter_avail(number)) for number, name in _FILTERS.items()}
     readable = [name for name, found in there.items() if found]
     missing = [name for name, found in there.items() if not found]
-    return readable, [*missing, *_PLUGIN_FILTERS.values()]
+    return readable, list(PLUGIN_FILTERS.values()), missing
 
 
 def library_version() -> str:
@@ -88,7 +82,7 @@ def library_version() -> str:
 
 def filter_name(number: int) -> str:
     """The name of a filter, with its number where it is one of a plug-in."""
-    plugin = f"{_PLUGIN_FILTERS[number]} ({number})" if number in _PLUGIN_FILTERS else str(number)
+    plugin = f"{PLUGIN_FILTERS[number]} ({number})" if number in PLUGIN_FILTERS else str(number)
     return _FILTERS.get(number, plugin)
 
 

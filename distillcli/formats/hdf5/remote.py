@@ -176,3 +176,10 @@ class _Unpacked:
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
         self.file.read_into(out, self.described, self.name, self.prefix, start, stop, lead)
+
+    def grain(self, lead: int) -> int | None:
+        """None: the library unpacks one part at a time."""
+        return None
+
+    def expect(self, start: int, stop: int, lead: int) -> None:
+        """Nothing: where the rows lie is known to the library alone."""

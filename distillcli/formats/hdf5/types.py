@@ -15,6 +15,7 @@ _OTHER_CLASSES = {
     h5py.h5t.VLEN: "O",
     h5py.h5t.TIME: "M",
 }
+_BOOL = {b"FALSE": 0, b"TRUE": 1}  # what h5py makes of NumPy's booleans
 # Sign position, exponent position and size, mantissa position and size, exponent bias.
 _FLOAT_LAYOUTS = {
     (15, 10, 5, 0, 10, 15): "f2",
@@ -40,7 +41,15 @@ def type_code(kind: Any) -> str:
         return _float_code(kind, size)
     if isinstance(kind, h5py.h5t.TypeIntegerID) and kind.get_precision() == 8 * size:
         return f"{'u' if kind.get_sign() == h5py.h5t.SGN_NONE else 'i'}{size}"
+    if isinstance(kind, h5py.h5t.TypeEnumID) and size == 1 and _names(kind) == _BOOL:
+        return "b1"
     return _OTHER_CLASSES.get(kind.get_class(), f"class {kind.get_class()}")
+
+
+def _names(kind: Any) -> dict[bytes, int]:
+    """The first names of an enumeration, with their numbers."""
+    count = min(kind.get_nmembers(), len(_BOOL) + 1)
+    return {kind.get_member_name(index): kind.get_member_value(index) for index in range(count)}
 
 
 def _float_code(kind: Any, size: int) -> str:

@@ -1,0 +1,165 @@
+"""How rows come to the threads: cut and read in any way, they are the same, and unpacked once."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from format_files import source
+
+from distillcli import slabs
+from distillcli.backend import choose
+from distillcli.batches import Grid, Input, Tile
+from distillcli.fold import Machine, in_row_order
+from distillcli.formats import Reader, chunks, open_rows
+
+ROWS, CLASSES = 3000, 50
+SCORES = np.random.default_rng(0).normal(0, 2, (ROWS, CLASSES)).astype("<f4")
+
+
+def _npy(path: Path, **options: Any) -> str:
+    np.save(path / "a.npy", np.asarray(SCORES, **options))
+    return "a.npy"
+
+
+def _npz(save: Callable[..., Any]) -> Callable[[Path], str]:
+    def make(path: Path) -> str:
+        save(path / "a.npz", x=SCORES)
+        return "a.npz"
+
+    return make
+
+
+def _hdf5(dtype: str = "<f4", **options: Any) -> Callable[[Path], str]:
+    def make(path: Path) -> str:
+        with h5py.File(path / "a.h5", "w") as file:
+            file.create_dataset("x", data=SCORES.astype(dtype), **options)
+        return "a.h5::x"
+
+    return make
+
+
+def _shards(path: Path) -> str:
+    for index, part in enumerate(np.split(SCORES, [700, 701, 2000])):
+        with h5py.File(path / f"a-{index}.h5", "w") as file:
+            chunk = (min(100, len(part)), 30)
+            file.create_dataset("x", data=part, chunks=chunk, compression="gzip")
+    return "a-*.h5::x"
+
+
+STORES: dict[str, Callable[[Path], str]] = {
+    "npy": _npy,
+    "npy Fortran": lambda path: _npy(path, order="F"),
+    "npz": _npz(np.savez),
+    "npz deflated": _npz(np.savez_compressed),
+    "contiguous": _hdf5(),
+    "chunks of whole rows": _hdf5(chunks=(70, CLASSES)),
+    "chunks of parts of rows": _hdf5(chunks=(70, 20)),
+    "gzip": _hdf5(chunks=(70, 20), compression="gzip"),
+    "gzip as tiles": _hdf5(chunks=(64, CLASSES), compression="gzip", shuffle=True),
+    "gzip, big-endian": _hdf5(">f4", chunks=(70, 20), compression="gzip", shuffle=True),
+    "lzf": _hdf5(chunks=(70, 50), compression="lzf"),
+    "shards": _shards,
+}
+EVERY_STORE = pytest.mark.parametrize("store", STORES)
+
+
+@contextmanager
+def opened(folder: Path, store: str) -> Iterator[Reader]:
+    where = source(folder, STORES[store](folder))
+    with open_rows(where, role="student", row_dims=1) as reader:
+        yield reader
+
+
+@EVERY_STORE
+def test_pieces_are_the_rows(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They follow one another without a gap, and may be read at once, in any order."""
+    monkeypatch.setattr("distillcli.formats.readers.PIECE_BYTES", 2000)
+    with opened(tmp_path, store) as reader, ThreadPoolExecutor(4) as pool:
+        for start, stop in [(0, ROWS), (0, 1), (650, 1234), (2999, 3000)]:
+            pieces = reader.pieces(start, stop)
+            assert (pieces[0][0], pieces[-1][1]) == (start, stop)
+            assert all(first[1] == second[0] for first, second in pairwise(pieces))
+            assert all(at < end for at, end in pieces)
+            out = reader.empty(stop - start)
+            random.Random(start).shuffle(pieces)
+            done = [
+                pool.submit(reader.read, at, end, out[at - start : end - start])
+                for at, end in pieces
+            ]
+            assert all(one.result() is not None for one in done)
+            np.testing.assert_array_equal(out, SCORES[start:stop])
+
+
+@EVERY_STORE
+def test_rows_may_be_expected(tmp_path: Path, store: str) -> None:
+    """It changes nothing, whether or not the system holds them."""
+    with opened(tmp_path, store) as reader:
+        for start, stop in [(0, 0), (0, ROWS), (ROWS, ROWS), (70, 2001)]:
+            reader.expect(start, stop)
+        np.testing.assert_array_equal(reader.read(0, ROWS, reader.empty(ROWS)), SCORES)
+
+
+@pytest.mark.parametrize("least", [0, 2**40], ids=["tile by tile", "ahead"])
+@pytest.mark.parametrize("threads", [1, 3])
+@EVERY_STORE
+def test_every_way_gives_the_same_tiles(
+    tmp_path: Path, store: str, threads: int, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In row order, each once, over many slabs that cut the chunks."""
+    monkeypatch.setattr(slabs, "LEAST", least)
+    with opened(tmp_path, store) as reader:
+        item = Input("student", reader)
+        grid = Grid(first=5, stop=2990, tile_rows=64, slab_rows=192)
+        machine = Machine(choose("cpu"), threads, "float32")
+
+        def work(tile: Tile) -> np.ndarray[Any, Any]:
+            return np.array(tile.stored("student"))
+
+        found = [rows for slab in in_row_order(work, [item], grid, machine) for rows in slab]
+    np.testing.assert_array_equal(np.concatenate(found), SCORES[5:2990])
+
+
+@pytest.mark.parametrize("chunk", [(64, 50), (70, 20), (500, 50), (3000, 7)])
+def test_every_chunk_is_unpacked_once(
+    tmp_path: Path, chunk: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However chunks, tiles and slabs lie on one another."""
+    unpacked: list[int] = []
+
+    def counting(packed: Any, *rest: Any) -> Any:
+        unpacked.append(len(packed))
+        return unpack(packed, *rest)
+
+    unpack = chunks.unpack
+    monkeypatch.setattr(chunks, "unpack", counting)
+    monkeypatch.setitem(STORES, "counted", _hdf5(chunks=chunk, compression="gzip"))
+    with opened(tmp_path, "counted") as reader:
+        grid = Grid(first=0, stop=ROWS, tile_rows=64, slab_rows=192)
+        machine = Machine(choose("cpu"), 2, "float32")
+        items = [Input("student", reader)]
+        list(in_row_order(lambda tile: tile.stored("student")[0, 0], items, grid, machine))
+    assert len(unpacked) == -(-ROWS // chunk[0]) * -(-CLASSES // chunk[1])
+
+
+def test_what_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in larger units than a tile, and what is too little to read tile by tile."""
+    monkeypatch.setattr(slabs, "LEAST", 4 * CLASSES * 64)
+    ahead = {}
+    for store in STORES:
+        folder = tmp_path / store
+        folder.mkdir()
+        with opened(folder, store) as reader:
+            for rows in (64, 32):
+                grid = Grid(first=0, stop=ROWS, tile_rows=rows, slab_rows=192)
+                items = slabs.read_ahead([Input("student", reader)], grid, choose("cpu"))
+                ahead[store, rows] = bool(items)
+    tile_by_tile = {store for store in STORES if not ahead[store, 64]}
+    assert tile_by_tile == {"npy", "npz", "contiguous", "chunks of whole rows", "gzip as tiles"}
+    assert all(ahead[store, 32] for store in STORES)
