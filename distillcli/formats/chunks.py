@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -102,32 +103,28 @@ class ChunkedArray:
     def _read_region(
         self, region: tuple[slice, ...], target: Array, used: dict[Cell, Array]
     ) -> None:
-        for cell in _cells(region, self.table.shape):
-            origin = [index * size for index, size in zip(cell, self.table.shape, strict=True)]
-            common = [
-                slice(max(r.start, o), min(r.stop, o + n))
-                for r, o, n in zip(region, origin, self.table.shape, strict=True)
-            ]
-            inside = tuple(_moved(c, o) for c, o in zip(common, origin, strict=True))
-            place = tuple(_moved(c, r.start) for c, r in zip(common, region, strict=True))
-            if self.table.filters:
-                if cell not in used:
-                    used[cell] = self._unpacked(cell)
-                target[place] = used[cell][inside]
-            else:
-                self._copy_plain(cell, inside, target[place])
+        for cell, inside, place in _cells(region, self.table.shape):
+            if not self.table.filters:
+                self._read_plain(cell, inside, target[place])
+                continue
+            if cell not in used:
+                used[cell] = self._unpacked(cell)
+            target[place] = used[cell][inside]
 
-    def _copy_plain(self, cell: Cell, inside: tuple[slice, ...], target: Array) -> None:
+    def _read_plain(self, cell: Cell, inside: tuple[slice, ...], target: Array) -> None:
         """Read those rows of a plain chunk that are wanted, straight to their place if whole."""
-        first = inside[0]
-        row_bytes = prod(self.table.shape[1:]) * self.element.itemsize
-        offset = int(self.table.offsets[cell]) + first.start * row_bytes
+        offset = int(self.table.offsets[cell]) + inside[0].start * self._row_bytes
         if target.shape[1:] == self.table.shape[1:] and target.flags.c_contiguous:
-            self.source.read_into(target.reshape(-1).view(np.uint8), offset)
+            self.source.read_into(target, offset)
             return
-        rows = np.empty((first.stop - first.start, *self.table.shape[1:]), self.element.dtype)
-        self.source.read_into(rows.reshape(-1).view(np.uint8), offset)
+        rows = np.empty((len(target), *self.table.shape[1:]), self.element.dtype)
+        self.source.read_into(rows, offset)
         target[...] = rows[(slice(None), *inside[1:])]
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        """Bytes of a chunk at one index of the first axis."""
+        return prod(self.table.shape[1:]) * self.element.itemsize
 
     def _unpacked(self, cell: Cell) -> Array:
         packed = np.empty(int(self.table.sizes[cell]), np.uint8)
@@ -154,14 +151,26 @@ class ChunkedArray:
             self._held = {cell: used[cell] for cell in cut[:most]}
 
 
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start - by, part.stop - by)
+def _cells(
+    region: tuple[slice, ...], chunk: tuple[int, ...]
+) -> Iterator[tuple[Cell, tuple[slice, ...], tuple[slice, ...]]]:
+    """The cells of the chunk grid that a region touches.
+
+    Yields: the cell, the part of its chunk that is wanted, and the part of the region it fills.
+    """
+    axes = (list(_along(part, size)) for part, size in zip(region, chunk, strict=True))
+    for parts in itertools.product(*axes):
+        cell, inside, place = zip(*parts, strict=True)
+        yield cell, inside, place
 
 
-def _cells(region: tuple[slice, ...], chunk: tuple[int, ...]) -> Iterator[Cell]:
-    """The cells of the chunk grid that a region touches."""
-    ranges = (range(r.start // n, -(-r.stop // n)) for r, n in zip(region, chunk, strict=True))
-    return itertools.product(*ranges)
+def _along(part: slice, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """The same along one axis."""
+    for index in range(part.start // size, -(-part.stop // size)):
+        origin = index * size
+        start, stop = max(part.start, origin), min(part.stop, origin + size)
+        inside, place = (slice(start - by, stop - by) for by in (origin, part.start))
+        yield index, inside, place
 
 
 def unpack(
