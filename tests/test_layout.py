@@ -42,6 +42,7 @@ PLACES = {
     "yaml": None,
     "h5py": "formats/hdf5",
     "hdf5plugin": "formats/hdf5",
+    "isal": "formats/inflating.py",
     "cupy": "backend.py",
     "pytest": "pytest_plugin.py",
 }

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from format_files import source
 from distillcli import slabs
 from distillcli.backend import choose
 from distillcli.batches import Grid, Input, Tile
+from distillcli.errors import FormatError
 from distillcli.fold import Machine, in_row_order
-from distillcli.formats import Reader, chunks, open_rows
+from distillcli.formats import Reader, chunks, inflating, open_rows
 
 ROWS, CLASSES = 3000, 50
 SCORES = np.random.default_rng(0).normal(0, 2, (ROWS, CLASSES)).astype("<f4")
@@ -71,8 +73,10 @@ EVERY_STORE = pytest.mark.parametrize("store", STORES)
 
 
 @contextmanager
-def opened(folder: Path, store: str) -> Iterator[Reader]:
-    where = source(folder, STORES[store](folder))
+def opened(folder: Path, store: str, *, make: bool = True) -> Iterator[Reader]:
+    """Rows of a store, which is made before or has been made."""
+    text = STORES[store](folder) if make else {"npz deflated": "a.npz"}.get(store, "a.h5::x")
+    where = source(folder, text)
     with open_rows(where, role="student", row_dims=1) as reader:
         yield reader
 
@@ -146,6 +150,34 @@ def test_every_chunk_is_unpacked_once(
         items = [Input("student", reader)]
         list(in_row_order(lambda tile: tile.stored("student")[0, 0], items, grid, machine))
     assert len(unpacked) == -(-ROWS // chunk[0]) * -(-CLASSES // chunk[1])
+
+
+@pytest.fixture(params=["zlib", "isal.isal_zlib"])
+def inflate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the libraries that inflate, in its turn."""
+    library = import_module(request.param)
+    monkeypatch.setattr(inflating, "_library", library)
+    monkeypatch.setattr(inflating, "Damaged", library.error)
+    return inflating.library()
+
+
+def _damaged(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 64
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("store", ["gzip", "gzip as tiles", "npz deflated"])
+def test_each_library_inflates(tmp_path: Path, store: str, inflate: str) -> None:
+    """The same rows, and the same kind of complaint about packed bytes that are damaged."""
+    assert inflate in ("zlib", "ISA-L")
+    with opened(tmp_path, store) as reader:
+        np.testing.assert_array_equal(reader.read(0, ROWS, reader.empty(ROWS)), SCORES)
+        (file,) = reader.files()
+    _damaged(Path(file.path), file.size // 2)
+    with opened(tmp_path, store, make=False) as reader, pytest.raises(FormatError) as error:
+        reader.read(0, ROWS, reader.empty(ROWS))
+    assert "is damaged" in error.value.problem or "wrong checksum" in error.value.problem
 
 
 def test_what_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from distillcli import __version__
 from distillcli.backend import choose, probe_gpu
-from distillcli.formats import FORMATS
+from distillcli.formats import FORMATS, inflating
 from distillcli.formats.hdf5.checks import filters_known, library_version
 from distillcli.formats.hdf5.plugins import INSTALL, installed
 from distillcli.strategy.passes import available_threads
@@ -99,6 +99,7 @@ def _machine() -> dict[str, str]:
         "processors": str(total) if threads == total else f"{threads} of {total} may be used",
         "memory": _memory(),
         "BLAS": f"{_blas()}, one thread for each product",
+        "inflating": _inflating(),
     }
 
 
@@ -114,6 +115,13 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     found = config.get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+def _inflating() -> str:
+    known = inflating.library()
+    if known == inflating.FASTEST:
+        return f"by {known}"
+    return f"by {known}; pip install 'distillcli[fast]' brings {inflating.FASTEST}, twice as fast"
 
 
 def _readers() -> dict[str, str]:

@@ -5,7 +5,6 @@ Nothing is unpacked beyond the size of a chunk, whatever the packed bytes would 
 
 import itertools
 import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from distillcli.errors import FormatError
+from distillcli.formats import inflating
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.readers import boxes
 from distillcli.formats.strided import ByteSource
@@ -192,10 +192,10 @@ def unpack(
 
 def _inflate(data: Array, size: int, itemsize: int) -> Array:
     limit = size + 4  # a checksum may stand behind the values
-    stream = zlib.decompressobj()
+    stream = inflating.stream()
     try:
         values = stream.decompress(data.data, limit + 1)
-    except zlib.error as error:
+    except inflating.Damaged as error:
         raise ValueError(f"is damaged: {error}") from error
     if len(values) > limit:
         raise ValueError(f"unpacks to more than the {size:,} bytes that are declared")

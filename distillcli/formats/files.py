@@ -4,12 +4,12 @@ import difflib
 import os
 import stat
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from distillcli.errors import ChangedError, DataError, FormatError, MissingError
+from distillcli.formats.inflating import crc32
 
 BLOCK = 1 << 16
 BLOCKS = 64
@@ -184,7 +184,7 @@ def sample_crc(file: InputFile) -> int:
         if key not in _samples:
             crc = 0
             for offset in _sample_offsets(file.size):
-                crc = zlib.crc32(file.read(BLOCK, offset), crc)
+                crc = crc32(file.read(BLOCK, offset), crc)
             _samples[key] = crc
         return _samples[key]
 

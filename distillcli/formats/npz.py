@@ -4,12 +4,12 @@ import io
 import struct
 import threading
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from distillcli.errors import FormatError, MissingError
+from distillcli.formats import inflating
 from distillcli.formats.elements import element_of, listed
 from distillcli.formats.files import InputFile
 from distillcli.formats.npy import (
@@ -154,7 +154,7 @@ class InflatedMember:
         """Nothing: it is read in order anyway."""
 
     def _rewind(self) -> None:
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflate = inflating.stream(inflating.BARE)
         self._taken = self._position = self._crc = 0
 
     def read_into(self, buffer: Any, offset: int) -> None:
@@ -178,7 +178,7 @@ class InflatedMember:
                 raise self._broken(f"ends after {self._position:,} bytes")
             piece = self._feed(most)
         self._position += len(piece)
-        self._crc = zlib.crc32(piece, self._crc)
+        self._crc = inflating.crc32(piece, self._crc)
         if self._position == self._info.file_size:
             self._check_end()
         return piece
@@ -190,8 +190,8 @@ class InflatedMember:
             held = self._file.read(min(PIECE, left), self._begin + self._taken)
             self._taken += len(held)
         try:
-            piece = self._inflate.decompress(held, most)
-        except zlib.error as error:
+            piece: bytes = self._inflate.decompress(held, most)
+        except inflating.Damaged as error:
             raise self._broken(f"is damaged after {self._position:,} bytes") from error
         if not piece and not held:
             raise self._broken(f"ends after {self._position:,} bytes")

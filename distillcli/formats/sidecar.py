@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from distillcli.errors import FormatError
 from distillcli.formats.declared import DAMAGED, FAMILY, declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile, sample_crc
+from distillcli.formats.inflating import crc32
 from distillcli.formats.readers import StoredArray
 
 SUFFIX = ".json"
@@ -149,4 +149,4 @@ class CheckedArray:
 
 def crc_of(rows: Array) -> str:
     """CRC-32 of the bytes of some rows, in C order."""
-    return f"{zlib.crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data):08x}"
+    return f"{crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data):08x}"
