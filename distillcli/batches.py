@@ -38,6 +38,8 @@ class Input:
     Args:
         top_of: how many classes there are, of which the array holds the largest of each row.
         is_part: whether it only completes another one, as the indices of such classes do.
+        compared: of class scores: the numbers of the classes that are compared; None for all. Of
+            labels: the place of each class among those, -1 for one that is not.
         counts: tells which rows of a tile count, bool [rows], on the host; None where it leaves
             none out.
     """
@@ -48,6 +50,7 @@ class Input:
     temperature: float = 1.0
     top_of: int | None = None
     is_part: bool = False
+    compared: npt.NDArray[np.int64] | None = None
     counts: Callable[["Tile"], Mask] | None = None
 
     @property
@@ -66,8 +69,10 @@ class Input:
 
     @property
     def classes(self) -> int | None:
-        """How many classes it tells of, if it does."""
-        return self.width if self.is_scores else self.top_of
+        """How many classes it is compared by, if it is."""
+        if self.is_scores:
+            return self.width if self.compared is None else len(self.compared)
+        return self.top_of
 
     @property
     def width(self) -> int:
@@ -191,22 +196,42 @@ class Tile:
 
     def _scores(self, role: str) -> Logits:
         item = self.inputs[role]
-        return Logits(self._widened(role), item.kind, temperature=item.temperature)
+        scores = self._widened(role, item.compared)
+        return Logits(scores, item.kind, temperature=item.temperature)
+
+    def others(self, role: str) -> Logits:
+        """The scores of the classes that are not compared, of which there must be some."""
+        item = self.inputs[role]
+        assert item.compared is not None
+        numbers = np.delete(np.arange(item.width), item.compared)
+        return Logits(self._widened(role, numbers), item.kind, temperature=item.temperature)
 
     def _checked_labels(self) -> Array:
-        raw, classes = self.but_masked(self._raw("labels")), self._classes
+        raw, places = self.but_masked(self._raw("labels")), self.inputs["labels"].compared
+        classes = self._classes if places is None else len(places)
         outside = (raw < 0) | (raw >= classes)
         if outside.any():
             row = int(np.argmax(outside))
-            hint = f"the logits have {classes} classes, counted from 0"
+            hint = f"the logits are compared by {classes} classes, counted from 0"
             if raw[row] < 0:
                 hint += f"; if {raw[row]} marks padding, say ignore_index: {raw[row]}"
+            problem = f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}"
+            raise DataError(self.inputs["labels"].reader.where, problem, hint)
+        if places is not None:
+            raw = self._placed(raw, places)
+        return self.backend.to_device(raw.astype(np.int64))
+
+    def _placed(self, labels: Raw, places: npt.NDArray[np.int64]) -> Raw:
+        """The labels as numbers among the classes that are compared."""
+        placed = self.but_masked(places[labels])
+        if (placed < 0).any():
+            row = int(np.argmin(placed))
             raise DataError(
                 self.inputs["labels"].reader.where,
-                f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}",
-                hint,
+                f"row {self.start + row}: label {labels[row]} is a class that is not compared",
+                "leave such rows out: give them the label of ignore_index, or a mask",
             )
-        return self.backend.to_device(raw.astype(np.int64))
+        return placed
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What `make` returns, made at the first call with this key."""
@@ -226,12 +251,22 @@ class Tile:
 
     @property
     def _classes(self) -> int:
-        """How many classes the logits have."""
-        return next(item.width for item in self.inputs.values() if item.is_scores)
+        """How many classes the logits are compared by."""
+        return next(item.classes or 0 for item in self.inputs.values() if item.is_scores)
 
     def _raw(self, role: str) -> Raw:
         return self.once(f"{role} as stored", lambda: self.rows_of(role, self.start, self.stop))
 
-    def _widened(self, role: str) -> Array:
-        element = self.inputs[role].reader.element
-        return self.backend.to_device(widen(self._raw(role), element, self.precision))
+    def _widened(self, role: str, columns: npt.NDArray[np.int64] | None = None) -> Array:
+        element, raw = self.inputs[role].reader.element, self._raw(role)
+        if columns is not None:
+            raw = raw[:, _slice_or_list(columns)]
+        return self.backend.to_device(widen(raw, element, self.precision))
+
+
+def _slice_or_list(numbers: npt.NDArray[np.int64]) -> Any:
+    """Neighbours as a slice: what it takes of an array is not copied."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    if last - first + 1 == len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(first, last + 1)
+    return numbers

@@ -56,7 +56,10 @@ def _conditions(result: Result) -> dict[str, dict[str, Any]]:
             "rows masked": result.rows_masked,
             "row range": facts.get("row_range"),
         },
-        "classes": {"classes": facts.get("classes")},
+        "classes": {
+            "classes": facts.get("classes"),
+            "vocabulary": saved_facts(result, "vocabulary", "rule"),
+        },
         "precision": {"precision": facts.get("precision")},
     }
 

@@ -15,6 +15,7 @@ from distillcli.strategy.measures import mean_weight, remarks_on, scoring, teach
 from distillcli.strategy.passes import ALL, Passes, Watch, projections
 from distillcli.strategy.remarks import assumptions, look_alikes, targets
 from distillcli.strategy.selection import Selection
+from distillcli.strategy.vocabulary import vocabulary_facts, vocabulary_remarks
 from distillcli.strategy.weighting import Weighting, teacher_weights
 from distillcli.sums.totals import Finished, neighbours_joined
 from distillcli.writing.written import Written, keep_apart
@@ -71,6 +72,7 @@ def score(
             for rows in passes.rows("score", found.measure(), roles, products=what.products):
                 found.add(rows)
         done = found.totals.finish()
+        classes = vocabulary_facts(config, inputs, done)
         return tabulate(
             passes,
             what,
@@ -81,6 +83,7 @@ def score(
             worst=found.worst(),
             facts={
                 **found.facts(),
+                **classes,
                 "rows_stored": inputs.rows,
                 "row_range": [passes.first, passes.stop],
                 "batch_size": batch_size(passes),
@@ -90,6 +93,7 @@ def score(
                     *assumptions(config),
                     *targets(config, inputs),
                     *remarks_on(weighting),
+                    *vocabulary_remarks(classes),
                     *warnings,
                 ],
                 "seconds": time.perf_counter() - started,

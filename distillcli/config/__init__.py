@@ -18,6 +18,7 @@ from distillcli.config.config import (
     Progressive,
     Projection,
     Response,
+    Vocabulary,
     XavierUniform,
 )
 from distillcli.config.load import from_data, load
@@ -47,6 +48,7 @@ __all__ = [
     "Setting",
     "Source",
     "Tolerance",
+    "Vocabulary",
     "XavierUniform",
     "as_data",
     "demanding",

@@ -19,6 +19,9 @@ ABOUT: dict[str, dict[str, str]] = {
         "of a position is then that of the next one, and the last position does not count.",
         "mask": "Integers or booleans, 1 where a row counts and 0 where it is padding, as in an "
         f"attention mask. {SOURCE}",
+        "vocabulary": "What to do where teacher and student differ in their classes: error "
+        "(default), common (compare those that both have, the first ones, renormalised) or "
+        "{map: SOURCE}.",
         "positions": "Which positions of each sequence count.",
         "teacher_hidden": "The teacher's hidden states: an HDF5 group with one dataset per layer, "
         f"a list with one source per layer, or an array [layers, rows, dim]. {SOURCE}",
@@ -86,6 +89,10 @@ ABOUT: dict[str, dict[str, str]] = {
         "they come from labels; default 1.0.",
         "temperature": "Of the blend and of the loss; default 4.0.",
         "alpha": "The SOFT weight; the hard weight is 1 - alpha. Default 0.7, without labels 1.",
+    },
+    "VocabularySection": {
+        "map": "The teacher's class of each class of the student, integers [student classes]; -1 "
+        f"for a class that the teacher does not have. {SOURCE}",
     },
     "PositionsSection": {
         "skip_first": "So many positions at the start of each sequence do not count; default 0.",

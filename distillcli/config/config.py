@@ -183,6 +183,26 @@ class Counting:
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """Which classes are compared.
+
+    Args:
+        rule: `error`: all of them, and both sides must have the same; `common`: the first ones,
+            which both have; `map`: those that a map pairs.
+        map: the teacher's class of each class of the student, -1 for none.
+    """
+
+    rule: Literal["error", "common", "map"] = "error"
+    map: Source | None = None
+
+    def written(self, base: FilePath) -> dict[str, Any]:
+        """The key of a config in the folder `base`; nothing for the default."""
+        if self.map is not None:
+            return {"vocabulary": {"map": self.map.written(base)}}
+        return {} if self.rule == "error" else {"vocabulary": self.rule}
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that a run needs to know. Sources of other strategies are None or empty.
 
@@ -204,6 +224,7 @@ class Config:
     on_bad_rows: str
     groups: Source | Literal["labels"] | None
     counting: Counting
+    vocabulary: Vocabulary
     response: Response | None
     progressive: Progressive | None
     ensemble: Ensemble | None
@@ -230,6 +251,7 @@ class Config:
             "student": self.student and self.student.written(base),
             "labels": self.labels and self.labels.written(base),
             **self.counting.written(base),
+            **self.vocabulary.written(base),
             "teacher_hidden": self.teacher_hidden and self.teacher_hidden.written(base),
             "student_hidden": self.student_hidden and self.student_hidden.written(base),
             "batch_size": self.batch_size,

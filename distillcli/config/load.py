@@ -8,7 +8,7 @@ from typing import Any
 
 from distillcli.config import build
 from distillcli.config.check import check_block
-from distillcli.config.config import IGNORE_INDEX, Catalogue, Config, Counting
+from distillcli.config.config import IGNORE_INDEX, Catalogue, Config, Counting, Vocabulary
 from distillcli.config.explain import read
 from distillcli.config.models import (
     OWNERS,
@@ -16,6 +16,7 @@ from distillcli.config.models import (
     EnsembleSection,
     ProgressiveSection,
     ResponseSection,
+    VocabularySection,
     WrittenConfig,
 )
 from distillcli.config.settings import Origins, Problems, Setting, overlay
@@ -200,6 +201,7 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         on_bad_rows=written.on_bad_rows or "error",
         groups=_groups(written, reader, labels),
         counting=_counting(written, reader, labels),
+        vocabulary=_vocabulary(written, reader),
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),
@@ -232,6 +234,19 @@ def _counting(written: WrittenConfig, reader: SourceReader, labels: bool) -> Cou
         shift_labels=bool(written.shift_labels),
         skip_first=(written.positions and written.positions.skip_first) or 0,
     )
+
+
+def _vocabulary(written: WrittenConfig, reader: SourceReader) -> Vocabulary:
+    rule, path = written.vocabulary, ("vocabulary", "map")
+    if not isinstance(rule, VocabularySection):
+        return Vocabulary("common" if rule == "common" else "error")
+    if rule.map is None:
+        reader.problems.add(("vocabulary",), "has no map", "write {map: ids.npy}, or common")
+        return Vocabulary()
+    if written.strategy == "ensemble":
+        problem = "pairs the classes of one teacher, and an ensemble has several"
+        reader.problems.add(path, problem, "use common, or bring the dumps to one vocabulary")
+    return Vocabulary("map", reader.source(rule.map, path, scores=False))
 
 
 def _metrics(written: Any, catalogue: Catalogue, problems: Problems) -> Any:

@@ -154,6 +154,20 @@ class CheckSection(Section):
     significant: Annotated[bool, Flag()] | None = None
 
 
+class VocabularySection(Section):
+    """vocabulary: {map}"""
+
+    map: WrittenSource | None = None
+
+
+_VocabularyWord = Annotated[
+    str, Choice(("error", "common"), "a map like {map: ids.npy}"), Tag("<text>")
+]
+_Vocabulary = Annotated[
+    _VocabularyWord | Annotated[VocabularySection, Tag("<long>")], Discriminator(_long_or_text)
+]
+
+
 class PositionsSection(Section):
     """positions:"""
 
@@ -172,6 +186,7 @@ class WrittenConfig(Section):
     shift_labels: Annotated[bool, Flag()] | None = None
     mask: WrittenSource | None = None
     positions: PositionsSection | None = None
+    vocabulary: _Vocabulary | None = None
     teacher_hidden: WrittenLayers | None = None
     student_hidden: WrittenLayers | None = None
     batch_size: Annotated[int | str, Whole(1, 2**40, "auto")] | None = None

@@ -2,12 +2,13 @@
 
 from distillcli.formats.elements import BFLOAT16, Element, widen
 from distillcli.formats.files import FileIdentity
-from distillcli.formats.needs import GROUPS, MASK
+from distillcli.formats.needs import CLASS_MAP, GROUPS, MASK
 from distillcli.formats.opening import FORMATS, name_of, open_layers, open_rows
 from distillcli.formats.readers import Reader, describe
 
 __all__ = [
     "BFLOAT16",
+    "CLASS_MAP",
     "FORMATS",
     "GROUPS",
     "MASK",

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from distillcli import metrics
 from distillcli.backend import Array
 from distillcli.batches import Tile
@@ -23,6 +26,7 @@ LABEL = "label"
 GROUP = "group"
 SIDES = ("student", "teacher")
 
+Numbers = npt.NDArray[np.int64]
 Detail = Callable[[Tile, Columns], Array]  # float64 [rows] of a tile, from it and its columns
 
 
@@ -44,8 +48,11 @@ def available(config: Config, inputs: Inputs, what: Scoring) -> dict[str, Detail
     if config.groups is not None:
         role = "labels" if config.groups == "labels" else GROUPED
         found[GROUP] = lambda tile, _: tile.integers(role)
+    numbers = _numbers(config, inputs)
+    if numbers is not None and LABEL in found:
+        found[LABEL] = lambda tile, _: _numbered(tile, tile.labels(), numbers)
     for side, scores in _scores(inputs, what.target).items():
-        found[class_column(side)] = partial(_class, scores)
+        found[class_column(side)] = partial(_class, scores, numbers)
         found[confidence_column(side)] = partial(_confidence, scores)
     return found
 
@@ -64,8 +71,20 @@ def _loss(terms: Sequence[Term], tile: Tile, columns: Columns) -> Array:
     return sum(term.weight * columns[term.name] for term in terms if term.weight)
 
 
-def _class(scores: Callable[[Tile], Logits], tile: Tile, columns: Columns) -> Array:
-    return widen(scores(tile).top)
+def _class(
+    scores: Callable[[Tile], Logits], numbers: Numbers | None, tile: Tile, columns: Columns
+) -> Array:
+    return _numbered(tile, scores(tile).top, numbers)
+
+
+def _numbered(tile: Tile, classes: Array, numbers: Numbers | None) -> Array:
+    return widen(classes if numbers is None else tile.backend.to_device(numbers)[classes])
+
+
+def _numbers(config: Config, inputs: Inputs) -> Numbers | None:
+    """What the classes that are compared are called where a map pairs them: as in the student."""
+    mapped = config.vocabulary.map is not None and "student" in inputs
+    return inputs["student"].compared if mapped else None
 
 
 def _confidence(scores: Callable[[Tile], Logits], tile: Tile, columns: Columns) -> Array:

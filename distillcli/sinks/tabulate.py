@@ -221,6 +221,8 @@ def conventions(scoring: Scoring) -> str:
     if others and scoring.temperature != 1:
         blend = ", of the blend formed at T = 1" if scoring.blended else ""
         parts.append(f"other metrics at T = 1{blend}")
+    if scoring.over:
+        parts.append(scoring.over)
     return "; ".join([*parts, "natural logarithm, sums over classes, means over rows"])
 
 

@@ -10,6 +10,7 @@ from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.topk import top_k
+from distillcli.strategy.vocabulary import others_bad
 
 NOT_FINITE = "NaN or infinity"
 NO_CLASS = "what this teacher and the others mask leaves their blend no class"
@@ -36,7 +37,7 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
             tile.labels()
         for role in scores:
             logits = tile.logits(role)
-            found[role, NOT_SCORES[logits.kind]] = logits.bad
+            found[role, NOT_SCORES[logits.kind]] = logits.bad | others_bad(tile, role)
             if not masked:
                 found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
         for role in tops:

@@ -14,6 +14,7 @@ from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
 from distillcli.strategy.counting import GROUPED, MASKED, only_counted
 from distillcli.strategy.topk import INDICES, LOG_Z, part_role
+from distillcli.strategy.vocabulary import any_width, compared
 
 SAME_SPLIT = "both must come from the same split, in the same order"
 
@@ -86,10 +87,11 @@ def opened(config: Config) -> Iterator[Inputs]:
                 problems.append(error)
         if not problems:
             items = only_counted(config, items)
-        problems += _misfits(items)
+            items = compared(config, items)
+        problems += _misfits(items, any_width=any_width(config))
         if problems:
             raise problems[0] if len(problems) == 1 else DataErrors(problems)
-        classes = next((item.width for item in items if item.is_scores), None)
+        classes = next((item.classes for item in items if item.is_scores), None)
         yield Inputs({item.role: item for item in items}, items[0].reader.rows, classes)
 
 
@@ -181,7 +183,7 @@ def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) ->
             )
 
 
-def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
+def _misfits(items: Sequence[Input], *, any_width: bool) -> Iterator[MismatchError]:
     """What is not as long as the first of them, or of other classes."""
     for item in items[1:]:
         first = items[0]
@@ -196,11 +198,12 @@ def _misfits(items: Sequence[Input]) -> Iterator[MismatchError]:
             )
     scores = [item for item in items if item.classes is not None]
     for item in scores[1:]:
-        if item.classes != scores[0].classes:
+        if item.classes != scores[0].classes and not any_width:
             yield MismatchError(
                 item.reader.where,
                 f"{item.classes:,} classes, {scores[0].role} has {scores[0].classes:,}",
-                "both must score the same classes",
+                "both must score the same classes; vocabulary: common compares those that both "
+                "have, if their numbers mean the same",
             )
 
 

@@ -29,6 +29,7 @@ from distillcli.strategy.terms import (
     temperature_of,
 )
 from distillcli.strategy.topk import NEEDED, top_k
+from distillcli.strategy.vocabulary import lost_columns, over, uneven
 from distillcli.strategy.weighting import Weighting, blended
 from distillcli.sums.totals import Finished
 
@@ -44,6 +45,7 @@ class Scoring:
         metrics: the names that can be had; `unavailable` are the others, each with the reason.
         products: whether rows are multiplied by matrices.
         blended: whether that is made of several teachers.
+        over: which classes the figures are about, where these are not all.
         target: what the student is held against, at a temperature; None without logits.
     """
 
@@ -56,6 +58,7 @@ class Scoring:
     products: bool
     target: Target | None
     blended: bool
+    over: str = ""
 
 
 def scoring(
@@ -77,7 +80,7 @@ def scoring(
     target = _target(config, inputs, weighting)
     pair = _pair(config, inputs, target)
     terms = logit_terms(config, pair)
-    columns = _teacher_columns(inputs, weighting)
+    columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
     layers: tuple[Layer, ...] = ()
     if config.progressive is not None:
         layers = tuple(layers_of(config))
@@ -118,6 +121,7 @@ def scoring(
         products=bool(projections),
         target=target,
         blended=config.ensemble is not None,
+        over=over(config, inputs),
     )
 
 
@@ -180,11 +184,20 @@ def _check_top_k(config: Config, teacher: Input) -> None:
 
 
 def _lacking(inputs: Inputs) -> dict[str, str]:
-    """The metrics that a teacher of whom not all classes are known does not have."""
+    """The metrics that cannot be had of these classes, each with the reason."""
+    if uneven(inputs):
+        reason = "teacher and student do not have the same classes"
+        return {name: reason for name in metrics.METRICS if _of_both(name)}
     if "teacher" not in inputs or inputs["teacher"].top_of is None:
         return {}
     reason = "needs every class of the teacher at T = 1, and only the largest are stored"
     return dict.fromkeys(NEEDED, reason)
+
+
+def _of_both(name: str) -> bool:
+    """Whether a metric needs classes that are the same on both sides; labels are the student's."""
+    needs = metrics.METRICS[name].needs
+    return {"teacher", "student"} <= needs or {"teacher", "labels"} <= needs
 
 
 def teacher_column(index: int, name: str) -> str:
