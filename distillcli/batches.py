@@ -37,6 +37,7 @@ class Input:
 
     Args:
         top_of: how many classes there are, of which the array holds the largest of each row.
+        floored: whether the classes at the lowest value of a row have at most that.
         is_part: whether it only completes another one, as the indices of such classes do.
         compared: of class scores: the numbers of the classes that are compared; None for all. Of
             labels: the place of each class among those, -1 for one that is not.
@@ -49,6 +50,7 @@ class Input:
     kind: Kind = "logits"
     temperature: float = 1.0
     top_of: int | None = None
+    floored: bool = False
     is_part: bool = False
     compared: npt.NDArray[np.int64] | None = None
     counts: Callable[["Tile"], Mask] | None = None
@@ -66,6 +68,11 @@ class Input:
         """Whether it holds the scores of all classes."""
         whole = self.top_of is None and not self.is_part
         return whole and not self.is_hidden and not self.is_label
+
+    @property
+    def lacks_classes(self) -> bool:
+        """Whether it does not tell the score of every class."""
+        return self.top_of is not None or self.floored
 
     @property
     def classes(self) -> int | None:

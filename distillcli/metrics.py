@@ -4,6 +4,7 @@ A metric is a reduction of one or two columns, and a column is one float64 numbe
 is the only list of them; the sums over rows are made elsewhere.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ from distillcli.backend import Array, namespace
 from distillcli.numerics import Logits, row_sum, widen
 
 Role = Literal["teacher", "student", "labels"]
-Finish = Literal["mean", "stderr", "quantile", "max", "ece"]
+Finish = Literal["mean", "stderr", "quantile", "max", "ece", "root", "exp", "exp_stderr"]
 
 TOP = 5  # how many of the student's classes count for top5_agreement
 
@@ -26,13 +27,14 @@ class Metric:
         better: the direction in which it improves; None where it has none.
         needs: the inputs it is computed from.
         columns: the row values it is made of; for `ece` the top probability and the correctness.
-        finish: how rows become one number; `stderr` is s / sqrt(n).
+        finish: how rows become one number; `stderr` is s / sqrt(n), `root` that of the mean, `exp`
+            of the mean, and `exp_stderr` the standard error of that, exp(mean) * s / sqrt(n).
         quantile: which one, for `quantile`.
         meaning: one line for a reader.
     """
 
     name: str
-    group: Literal["divergence", "agreement", "student", "teacher"]
+    group: Literal["divergence", "agreement", "student", "teacher", "likelihood"]
     better: Literal["lower", "higher"] | None
     needs: frozenset[Role]
     columns: tuple[str, ...]
@@ -129,6 +131,21 @@ def confidence(scores: Logits) -> Array:
     return 1.0 / scores.softened(1.0).total
 
 
+def nll_gap(teacher: Logits, student: Logits, labels: Array) -> Array:
+    """How much less likely the student finds the label: nats; NaN where it is masked in both."""
+    xp = namespace(labels)
+    above, below = student.nll(labels), teacher.nll(labels)
+    known = xp.isfinite(below)
+    masked = xp.where(xp.isfinite(above), xp.full_like(above, -math.inf), math.nan)
+    return xp.where(known, above - xp.where(known, below, 0.0), masked)
+
+
+def label_probability_gap(teacher: Logits, student: Logits, labels: Array) -> Array:
+    """The squared difference of the label's probability, in [0, 1]."""
+    exp = namespace(labels).exp
+    return (exp(-student.nll(labels)) - exp(-teacher.nll(labels))) ** 2
+
+
 def _as_numbers(truths: Array) -> Array:
     return widen(truths)
 
@@ -146,6 +163,8 @@ COLUMNS: dict[str, Column] = {
     "teacher_entropy": Column(("teacher",), entropy),
     "student_confidence": Column(("student",), confidence),
     "teacher_confidence": Column(("teacher",), confidence),
+    "nll_gap": Column(("teacher", "student", "labels"), nll_gap),
+    "label_probability_gap": Column(("teacher", "student", "labels"), label_probability_gap),
 }
 
 
@@ -178,10 +197,19 @@ def _of_role(role: Literal["student", "teacher"]) -> tuple[Metric, ...]:
                f"share of rows where the {role}'s top class is the label"),
         Metric(likely, role, "lower", with_labels, (likely,), "mean",
                f"mean negative log-likelihood of the label under the {role}, nats"),
+        Metric(f"{role}_perplexity", role, "lower", with_labels, (likely,), "exp",
+               f"exp of the {role}'s mean negative log-likelihood of the label"),
         Metric(spread, role, None, alone, (spread,), "mean",
                f"mean entropy of the {role}'s distribution, nats"),
         Metric(f"{role}_ece", role, "lower", with_labels, (sure, correct), "ece", ece),
     )  # fmt: skip
+
+
+def _likelihood(
+    name: str, better: Literal["lower"] | None, column: str, finish: Finish, meaning: str
+) -> Metric:
+    needs: frozenset[Role] = frozenset(("teacher", "student", "labels"))
+    return Metric(name, "likelihood", better, needs, (column,), finish, meaning)
 
 
 _ALL = (
@@ -202,6 +230,27 @@ _ALL = (
     ),
     *_of_role("student"),
     *_of_role("teacher"),
+    _likelihood(
+        "perplexity_ratio",
+        "lower",
+        "nll_gap",
+        "exp",
+        "the student's perplexity over the teacher's",
+    ),
+    _likelihood(
+        "perplexity_ratio_stderr",
+        None,
+        "nll_gap",
+        "exp_stderr",
+        "standard error of perplexity_ratio, row by row against the teacher",
+    ),
+    _likelihood(
+        "label_probability_rms",
+        "lower",
+        "label_probability_gap",
+        "root",
+        "root of the mean squared difference of the label's probability",
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

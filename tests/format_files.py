@@ -97,6 +97,28 @@ def safetensors_header(text: str, data: bytes = b"") -> bytes:
     return len(header).to_bytes(8, "little") + header + data
 
 
+def kld_bytes(logits: np.ndarray, tokens: np.ndarray) -> bytes:
+    """A base-logits file of llama.cpp: logits [chunks, positions, vocabulary] of the positions from
+    half of the context on but the last one, and tokens [chunks, context]."""
+    chunks, positions, vocabulary = logits.shape
+    assert positions == tokens.shape[1] - 1 - tokens.shape[1] // 2
+    head = np.array([tokens.shape[1], vocabulary, chunks], "<i4").tobytes()
+    rows = [kld_row(row) for row in logits.astype(np.float32).reshape(-1, vocabulary)]
+    return b"_logits_" + head + tokens.astype("<i4").tobytes() + b"".join(rows)
+
+
+def kld_row(logits: np.ndarray) -> bytes:
+    """A row: what is more than 16 below the highest logit is stored as 16 below."""
+    high = logits.max()
+    low = max(logits.min(), high - np.float32(16))
+    log_sum = np.log(np.exp((logits - high).astype(np.float64)).sum()).astype(np.float32)
+    scale = np.float32((high - low) / np.float32(65535))
+    steps = np.rint((np.maximum(logits, low) - low) / scale) if scale else np.zeros(len(logits))
+    filled = np.zeros(len(logits) + len(logits) % 2, "<u2")
+    filled[: len(logits)] = steps
+    return np.array([scale, low - high - log_sum], "<f4").tobytes() + filled.tobytes()
+
+
 def bfloat16_type(*, big_endian: bool = False) -> "h5py.h5t.TypeFloatID":
     """A true HDF5 floating-point type with the layout of bfloat16."""
     kind = (h5py.h5t.IEEE_F32BE if big_endian else h5py.h5t.IEEE_F32LE).copy()

@@ -378,16 +378,27 @@ def metrics(
         "top5_agreement": mean([top5_agreement(t, s) for t, s in pairs]),
         "acceptance_rate": mean([acceptance_rate(t, s) for t, s in pairs]),
     }
+    nll: dict[str, Row] = {}
     for side, rows in (("student", student), ("teacher", teacher)):
         hits = [float(top(row) == label) for row, label in zip(rows, labels, strict=True)]
         losses = [cross_entropy(student=r, labels=y) for r, y in zip(rows, labels, strict=True)]
+        nll[side] = losses
         found |= {
             f"{side}_accuracy": mean(hits),
             f"{side}_nll": mean(losses),
+            f"{side}_perplexity": math.exp(mean(losses)),
             f"{side}_entropy": mean([entropy(row) for row in rows]),
             f"{side}_ece": calibration_error([confidence(row) for row in rows], hits),
         }
-    return found
+    both = list(zip(nll["student"], nll["teacher"], strict=True))
+    ratio = found["student_perplexity"] / found["teacher_perplexity"]
+    return found | {
+        "perplexity_ratio": ratio,
+        "perplexity_ratio_stderr": ratio * standard_error([s - t for s, t in both]),
+        "label_probability_rms": math.sqrt(
+            mean([(math.exp(-s) - math.exp(-t)) ** 2 for s, t in both])
+        ),
+    }
 
 
 def times(rows: list[Row], matrix: list[Row]) -> list[Row]:

@@ -505,7 +505,7 @@ class TestManyShards(ReaderContract):
 
 def test_no_format_is_left_out():
     """Every format in the table has its contract tests."""
-    assert [known.name for known in FORMATS] == ["npy", "npz", "safetensors", "hdf5"]
+    assert [known.name for known in FORMATS] == ["npy", "npz", "safetensors", "hdf5", "llama.cpp"]
 
 
 def test_shards_come_in_natural_order(tmp_path):

@@ -344,7 +344,8 @@ class TestPaths:
         (tmp_path / "a.bin").write_bytes(b"some text")
         assert str(refusal(tmp_path, "a.bin")) == (
             "logits in a.bin: is of an unknown format; formats that can be read: "
-            "npy (.npy), npz (.npz), safetensors (.safetensors), hdf5 (.h5 .hdf5 .hdf .he5)"
+            "npy (.npy), npz (.npz), safetensors (.safetensors), hdf5 (.h5 .hdf5 .hdf .he5), "
+            "llama.cpp (.kld)"
         )
 
 

@@ -46,6 +46,9 @@ def expected(teacher: list[float], student: list[float], label: int) -> dict[str
         found[f"{role}_nll"] = slow.cross_entropy(student=row, labels=label)
         found[f"{role}_entropy"] = slow.entropy(row)
         found[f"{role}_confidence"] = slow.confidence(row)
+    likely = {role: math.exp(-found[f"{role}_nll"]) for role in roles}
+    found["nll_gap"] = found["student_nll"] - found["teacher_nll"]
+    found["label_probability_gap"] = (likely["student"] - likely["teacher"]) ** 2
     return found
 
 
@@ -124,12 +127,17 @@ def test_names_of_the_metrics() -> None:
         "acceptance_rate",
         "student_accuracy",
         "student_nll",
+        "student_perplexity",
         "student_entropy",
         "student_ece",
         "teacher_accuracy",
         "teacher_nll",
+        "teacher_perplexity",
         "teacher_entropy",
         "teacher_ece",
+        "perplexity_ratio",
+        "perplexity_ratio_stderr",
+        "label_probability_rms",
     ]
 
 
@@ -147,6 +155,7 @@ def test_available() -> None:
     assert available({"student", "labels"}) == (
         "student_accuracy",
         "student_nll",
+        "student_perplexity",
         "student_entropy",
         "student_ece",
     )

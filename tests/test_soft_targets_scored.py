@@ -97,7 +97,9 @@ def test_what_a_top_k_file_cannot_tell_is_named(tmp_path: Path) -> None:
     written(tmp_path, "whole.h5")
     written(tmp_path, "k.h5", "--top-k", "3")
     result, whole = (scored(tmp_path, name).data for name in ("k.h5", "whole.h5"))
-    missing = {"acceptance_rate", "teacher_nll", "teacher_entropy", "teacher_ece"}
+    missing = {"acceptance_rate", "teacher_nll", "teacher_perplexity", "teacher_entropy"}
+    missing |= {"teacher_ece", "perplexity_ratio", "perplexity_ratio_stderr"}
+    missing |= {"label_probability_rms"}
     assert set(result["facts"]["unavailable"]) == missing
     assert "teacher_nll" not in result["metrics"]
     for name in ("top1_agreement", "top5_agreement", "teacher_accuracy", "student_nll"):

@@ -1,4 +1,4 @@
-"""What a soft-target file says of itself, and the checksum that holds its words together."""
+"""What a file says of its scores, and the checksum over the words of soft targets."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A soft-target file in its own words.
+    """A file of scores in its own words.
 
     Args:
         kind: of the scores: logits, probabilities or log_probabilities.
@@ -36,6 +36,7 @@ class Declaration:
         top_k: how many classes of each row are stored; None for all.
         datasets: what the file holds, by name.
         words: every attribute as stored.
+        floored: the classes at the lowest value of a row have at most that; see `kld`.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Declaration:
     top_k: int | None
     datasets: Mapping[str, Dataset]
     words: Mapping[str, str]
+    floored: bool = False
 
     @property
     def scores(self) -> str:

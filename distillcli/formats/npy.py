@@ -10,6 +10,7 @@ from math import prod
 from typing import Any
 
 from distillcli.errors import FormatError
+from distillcli.formats.declared import Declaration, declaration
 from distillcli.formats.elements import Element, element_of, type_name
 from distillcli.formats.files import InputFile
 from distillcli.formats.readers import ArrayInfo, StoredArray
@@ -174,6 +175,14 @@ class NpyFile:
     def words(self) -> Mapping[str, str]:
         """Those of the sidecar, where one of ours stands beside the file."""
         return words_beside(self._file)
+
+    def declaration(self) -> Declaration | None:
+        """What a soft-target file says of its scores.
+
+        Raises:
+            FormatError: it says what cannot be.
+        """
+        return declaration(self.words(), self._file.where)
 
     def members(self, name: str) -> list[str] | None:
         """None: there are no groups."""

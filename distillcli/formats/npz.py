@@ -112,6 +112,9 @@ class NpzFile:
         """None: an archive does not say what it is."""
         return {}
 
+    def declaration(self) -> None:
+        """None: an archive does not say what it is."""
+
     def members(self, name: str) -> list[str] | None:
         """None: there are no groups."""
         return None

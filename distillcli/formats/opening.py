@@ -8,7 +8,6 @@ from functools import partial
 from typing import TypeVar
 
 from distillcli.errors import FormatError, MissingError
-from distillcli.formats.declared import declaration
 from distillcli.formats.files import InputFile
 from distillcli.formats.needs import LABELS, LAYERS, LOGITS, Need, candidates, check_array
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
@@ -49,6 +48,12 @@ def _open_safetensors(file: InputFile) -> Container:
     return SafetensorsFile(file)
 
 
+def _open_kld(file: InputFile) -> Container:
+    from distillcli.formats.kld import KldFile
+
+    return KldFile(file)
+
+
 def _open_hdf5(file: InputFile) -> Container:
     from distillcli.formats.hdf5 import Hdf5File
 
@@ -60,6 +65,7 @@ FORMATS = (
     Format("npz", (".npz",), b"PK\x03\x04", _open_npz),
     Format("safetensors", (".safetensors",), b'{"', _open_safetensors, at=8),
     Format("hdf5", (".h5", ".hdf5", ".hdf", ".he5"), b"\x89HDF\r\n\x1a\n", _open_hdf5),
+    Format("llama.cpp", (".kld",), b"_logits_", _open_kld),
 )
 
 
@@ -203,7 +209,7 @@ def _open_location(location: Location, role: str, need: Need, row_dims: int) -> 
         name, array = choose(file, container, location, need)
         check_array(_where(file, name), array.shape, array.element, need)
         lead = len(array.shape) - row_dims
-        declared = declaration(container.words(), file.where)
+        declared = container.declaration()
         if declared is None or (name or "targets") not in declared.datasets:
             return ArrayReader(file, container, array, dataset=name, lead=lead)
         declared.require(file.where, name or "targets", array.element.name, array.shape)

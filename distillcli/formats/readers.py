@@ -74,6 +74,9 @@ class Container(Protocol):
     def words(self) -> Mapping[str, str]:
         """The texts in which the file says what it is, in full; none where there are none."""
 
+    def declaration(self) -> Declaration | None:
+        """What the file, or its format, says of its scores; None where it says nothing."""
+
     def members(self, name: str) -> list[str] | None:
         """The full names of the arrays of a group in natural order; None if it is no group."""
 

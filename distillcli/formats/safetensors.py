@@ -112,6 +112,9 @@ class SafetensorsFile:
         """None: soft targets are not written in this format."""
         return {}
 
+    def declaration(self) -> None:
+        """None: soft targets are not written in this format."""
+
     def members(self, name: str) -> list[str] | None:
         """The arrays whose names go on after `name` and a dot or a slash, in natural order."""
         if name in self._entries:

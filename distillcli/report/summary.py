@@ -26,6 +26,7 @@ _QUANTILES = {
 }
 _COMPARED = "student and teacher"
 _OTHERS = "other"
+_ERROR = "_stderr"
 _SHARES = ("accuracy", "agreement", "ece")
 
 
@@ -71,22 +72,24 @@ def _group(
     """KL as a line of numbers, student and teacher side by side, what is left in one line."""
     divergence = [name for name in names if name == "kl_mean" or name in _QUANTILES]
     sides = [name for name in names if name.startswith(_SIDES)]
-    rest = [name for name in names if name not in (*divergence, *sides, "kl_stderr")]
+    rest = [
+        name for name in names if name not in (*divergence, *sides) and not name.endswith(_ERROR)
+    ]
     if divergence:
         yield from _divergence(result, divergence, page)
     if sides:
         yield from _side_by_side(result, sides, page)
     if rest:
-        yield from labelled([(text.escape(title), _in_one_line(result, title, rest))])
+        yield from labelled([(text.escape(title), _in_one_line(result, title, rest, page))])
 
 
-def _in_one_line(result: Result, title: str, names: Sequence[str]) -> Text:
+def _in_one_line(result: Result, title: str, names: Sequence[str], page: Page) -> Text:
     """`top-1 0.9644  top-5 0.9989`: what the title says already is not said again."""
     line = Text()
     for name in names:
         label = re.sub(r"^top(?=\d)", "top-", name.removesuffix(f"_{title}")).replace("_", " ")
         line.append(text.tied(f"{text.escape(label)} "))
-        line.append(*_styled(_value(result, name))).append("   ")
+        line.append(*_styled(_with_error(result, name, page))).append("   ")
     line.rstrip()
     return line
 
@@ -98,6 +101,13 @@ def _styled(value: str) -> tuple[str, str]:
 def _value(result: Result, name: str) -> str:
     value = result.metrics[name]
     return text.share(value) if name.endswith(_SHARES) else text.metric(value)
+
+
+def _with_error(result: Result, name: str, page: Page) -> str:
+    error = f"{name}{_ERROR}"
+    if error not in result.metrics:
+        return _value(result, name)
+    return text.mean_and_error(result.metrics[name], result.metrics[error], page.plus_minus)
 
 
 def _divergence(result: Result, names: Sequence[str], page: Page) -> Iterator[RenderableType]:

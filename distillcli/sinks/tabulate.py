@@ -1,5 +1,6 @@
 """Totals -> a Result: every figure under its public name, and the facts that it rests on."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -71,6 +72,13 @@ class Table:
                 return self.done.mean(metric.columns[0])
             case "stderr":
                 return self.done.standard_error(metric.columns[0])
+            case "root":
+                return math.sqrt(self.done.mean(metric.columns[0]))
+            case "exp":
+                return _exp(self.done.mean(metric.columns[0]))
+            case "exp_stderr":
+                mean, error = self.done.mean, self.done.standard_error
+                return _exp(mean(metric.columns[0])) * error(metric.columns[0])
             case "ece":
                 return self.done.block.calibrations[metric.group].error()
             case _:
@@ -96,6 +104,14 @@ class Table:
             if value is None
         }
         return {name: count for name, count in found.items() if count}
+
+
+def _exp(value: float) -> float:
+    """exp, infinite where it is beyond all numbers."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
 
 
 def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:

@@ -123,8 +123,12 @@ def _scores(role: str, source: Source) -> Iterator[Input]:
         yield Input(role, reader, cast(Kind, source.kind), source.temperature)
         return
     kind, temperature = cast(Kind, known.kind), known.temperature
-    yield Input(role, reader, kind, temperature, top_of=known.classes if known.top_k else None)
+    top_of = known.classes if known.top_k else None
+    yield Input(role, reader, kind, temperature, top_of=top_of, floored=known.floored)
     _check_declared(source, reader, known)
+    if known.floored and role != "teacher":
+        problem = "holds log-probabilities down to a floor only, and a teacher alone may have one"
+        raise MismatchError(reader.where, problem, "save the logits of this model themselves")
     if known.top_k is not None:
         yield from _parts_of_top_k(role, source, reader)
 

@@ -14,6 +14,9 @@ from distillcli.fold import BadRows, Columns, Measure
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits
 from distillcli.strategy.badrows import or_without_classes
+from distillcli.strategy.floored import NEEDED as NEEDED_ABOVE_FLOOR
+from distillcli.strategy.floored import REASON as ABOVE_FLOOR
+from distillcli.strategy.floored import Floored, floored
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.priming import primer
 from distillcli.strategy.terms import (
@@ -28,7 +31,7 @@ from distillcli.strategy.terms import (
     logit_terms,
     temperature_of,
 )
-from distillcli.strategy.topk import NEEDED, top_k
+from distillcli.strategy.topk import NEEDED, TopK, top_k
 from distillcli.strategy.vocabulary import lost_columns, over, uneven
 from distillcli.strategy.weighting import Weighting, blended
 from distillcli.sums.totals import Finished
@@ -133,7 +136,7 @@ def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Targ
     if config.ensemble is not None:
         assert weighting is not None
         return partial(blended, config.ensemble, weighting, inputs.teachers)
-    if "teacher" not in inputs or inputs["teacher"].top_of is not None:
+    if "teacher" not in inputs or inputs["teacher"].lacks_classes:
         return None
     return lambda tile, _: tile.logits("teacher")
 
@@ -150,8 +153,14 @@ def _pair(config: Config, inputs: Inputs, target: Target | None) -> Pair | None:
     return _bucketed
 
 
+def _known(tile: Tile) -> TopK | Floored:
+    """The teacher, of whom not all classes are known."""
+    held = top_k if tile.inputs["teacher"].top_of is not None else floored
+    return held(tile, "teacher")
+
+
 def _bucketed(tile: Tile, _: float) -> tuple[Logits, Logits]:
-    known = top_k(tile, "teacher")
+    known = _known(tile)
     teacher = tile.once("teacher bucketed", known.bucketed)
     return teacher, tile.once(
         "student bucketed", lambda: known.bucketed_alike(tile.logits("student"))
@@ -168,18 +177,20 @@ def _check_top_k(config: Config, teacher: Input) -> None:
         return
     loss, temperature = config.response.soft_loss, temperature_of(config)
     able = [name for name, known in LOGIT_LOSSES.items() if known.allows_tail]
+    held = "none below its floor" if teacher.floored else "the largest only"
     if not LOGIT_LOSSES[loss.name].allows_tail or loss.parameters.get("standardize"):
         raise ConfigError(
             config.where("response", "soft_loss", "name"),
-            f"{loss.name} needs every class, and {teacher.reader.where} holds the largest only",
+            f"{loss.name} needs every class, and {teacher.reader.where} holds {held}",
             f"{', '.join(able)} can do with a tail bucket, where the logits are not standardized",
         )
     if temperature != teacher.temperature:
+        other = "save logits of all classes" if teacher.floored else "write it without --top-k"
         raise ConfigError(
             config.where("response", "soft_loss", "temperature"),
             f"is {temperature:g}, and {teacher.reader.where} was written at "
             f"{teacher.temperature:g}: the mass of the classes it leaves out is known there alone",
-            f"set it to {teacher.temperature:g}, or write the file without --top-k",
+            f"set it to {teacher.temperature:g}, or {other}",
         )
 
 
@@ -188,8 +199,10 @@ def _lacking(inputs: Inputs) -> dict[str, str]:
     if uneven(inputs):
         reason = "teacher and student do not have the same classes"
         return {name: reason for name in metrics.METRICS if _of_both(name)}
-    if "teacher" not in inputs or inputs["teacher"].top_of is None:
+    if "teacher" not in inputs or not inputs["teacher"].lacks_classes:
         return {}
+    if inputs["teacher"].floored:
+        return dict.fromkeys(NEEDED_ABOVE_FLOOR, ABOVE_FLOOR)
     reason = "needs every class of the teacher at T = 1, and only the largest are stored"
     return dict.fromkeys(NEEDED, reason)
 
@@ -280,5 +293,5 @@ def _metric_columns(
 
 
 def _ranked(tile: Tile, pair: Pair | None) -> Any:
-    """What tells a teacher's top class, which no temperature changes, and nothing else."""
-    return top_k(tile, "teacher") if pair is not None else None
+    """What tells a teacher's top class, which no temperature changes, and little else."""
+    return _known(tile) if pair is not None else None

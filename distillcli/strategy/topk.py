@@ -20,6 +20,10 @@ NEEDED = (
     "teacher_nll",
     "teacher_entropy",
     "teacher_ece",
+    "teacher_perplexity",
+    "perplexity_ratio",
+    "perplexity_ratio_stderr",
+    "label_probability_rms",
 )  # what needs every class at T = 1
 
 

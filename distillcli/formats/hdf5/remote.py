@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillcli.formats.chunks import ChunkedArray
+from distillcli.formats.declared import Declaration, declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile
 from distillcli.formats.hdf5.described import Chunked, Contiguous, Described
@@ -146,6 +147,14 @@ class Hdf5File:
         """The texts of a fixed length that are attached to the root group."""
         found: dict[str, str] = self._ask("words")
         return found
+
+    def declaration(self) -> Declaration | None:
+        """What a soft-target file says of its scores.
+
+        Raises:
+            FormatError: it says what cannot be.
+        """
+        return declaration(self.words(), self._file.where)
 
     def members(self, name: str) -> list[str] | None:
         """The full names of what a group holds, in natural order; None for a dataset.
