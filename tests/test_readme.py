@@ -1,13 +1,17 @@
 """What the README shows is what the product does."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import readme
+from format_files import kld_bytes
 
 TEXT = readme.README.read_text(encoding="utf-8")
 SECTIONS = list(readme.sections(TEXT))
@@ -92,9 +96,28 @@ def test_the_dump_from_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.chdir(tmp_path)
     batches = [(torch.randn(4, 3), torch.tensor([0, 1, 2, 1])) for _ in range(3)]
-    exec(block("python", "np.save"), {"loader": batches, "model": torch.nn.Linear(3, 5)})
+    exec(block("python", "student/logits"), {"loader": batches, "model": torch.nn.Linear(3, 5)})
     command = "distill score --teacher student.npy --student run.h5::student/logits"
     assert shell(f"{command} --labels run.h5::labels", tmp_path).returncode == 0
+
+
+def test_a_student_for_a_base_of_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lines save fits the file, row by row: a student that is the base is found to be."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.chdir(tmp_path)
+    table = torch.randn(12, 15)  # the logits of a model that looks at the last token alone
+    tokens = np.random.default_rng(0).integers(0, 12, (3, 9))
+    (tmp_path / "base.kld").write_bytes(kld_bytes(table.numpy()[tokens[:, 4:-1], :12], tokens))
+    given = {"bos": 1, "model": lambda ids: SimpleNamespace(logits=table[ids])}
+    exec(block("python", "base.kld"), given)
+    done = shell(block("sh", "base.kld").strip() + " --format json --device cpu", tmp_path)
+    found = json.loads(done.stdout)
+    assert (found["rows"], found["metrics"]["top1_agreement"]) == (12, 1)
+    assert found["metrics"]["kl_max"] < 1e-6
+    assert found["metrics"]["perplexity_ratio"] == pytest.approx(1, abs=1e-4)
+    rows = TEXT.split("| Mean KLD")[1].split("\n\n")[0]
+    names = re.findall(r"`([a-z0-9_]+)`", rows)
+    assert set(names) <= set(found["metrics"])
 
 
 def test_the_example_of_training_is_the_file() -> None:
