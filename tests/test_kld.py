@@ -65,7 +65,7 @@ def test_rows_are_what_the_format_says(tmp_path):
     assert read(tmp_path, "a.kld").tolist() == [[-20.0, 16363.75, -18.25, 55.0]]
     assert read(tmp_path, "a.kld::labels", 0).tolist() == [8]
     assert read(tmp_path, "a.kld::tokens", 0).tolist() == [7]
-    assert read(tmp_path, "a.kld::context", 0).tolist() == [5, 6, 7, 8]
+    assert read(tmp_path, "a.kld::context_tokens", 0).tolist() == [5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("context", [9, 10])
@@ -114,7 +114,7 @@ def test_labels_have_to_be_named(tmp_path):
     saved(tmp_path)
     assert refusal(tmp_path, "base.kld", 0) == (
         "teacher in base.kld: holds more than one dataset of integers [rows] or [rows, positions]; "
-        "it holds labels int32 [3, 4], tokens int32 [3, 4], context int32 [3, 9], "
+        "it holds labels int32 [3, 4], tokens int32 [3, 4], context_tokens int32 [3, 9], "
         "log_probabilities float32 [3, 4, 31]"
     )
 

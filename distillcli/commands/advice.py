@@ -23,10 +23,11 @@ def _joined(source: str, first: ArrayFound, files: Sequence[FileFound]) -> Shard
         problem = _odd(shard, first)
         if problem is not None or shard is None or not shard.shape:
             where = source_name(file, first)
-            return ShardsFound(source, len(files), None, first.type, f"{where}: {problem}")
+            told = f"{where}: {problem}"
+            return ShardsFound(source, len(files), None, first.type, first.looks, told)
         rows += shard.shape[0]
     shape = (rows, *(first.shape or ())[1:])
-    return ShardsFound(source, len(files), shape, first.type)
+    return ShardsFound(source, len(files), shape, first.type, first.looks)
 
 
 def source_name(file: FileFound, array: ArrayFound) -> str:
@@ -55,11 +56,11 @@ def advice(files: Sequence[FileFound], shards: Sequence[ShardsFound]) -> tuple[s
     """A few lines that tell how to use what was found, the most useful first."""
     usable = [array for file in files for array in file.arrays if array.refusal is None]
     usable.sort(key=_not_finite)
-    joined = [each.source for each in shards if each.problem is None]
-    command = list(_scoring(usable))
-    lines = [*_kinds(files), *_layers(files, usable)]
-    if (not command and not lines) or joined:
-        command += [f"as a source: {source}" for source in [*joined, *_logits_first(usable)][:1]]
+    joined = [each for each in shards if each.problem is None]
+    command = list(_scoring(joined or usable)) or list(_base(files))
+    lines = [*_top_k(files), *_kinds(files), *_layers(files, usable)]
+    if (not command and not lines) or (joined and not command):
+        command += [f"as a source: {source}" for source in _logits_first(joined or usable)[:1]]
     return tuple([*command, *lines][:LINES])
 
 
@@ -68,24 +69,44 @@ def _not_finite(array: ArrayFound) -> bool:
     return array.sample is not None and array.sample.nan + array.sample.inf > 0
 
 
-def _logits_first(usable: Sequence[ArrayFound]) -> list[str]:
+def _logits_first(usable: Sequence[ArrayFound | ShardsFound]) -> list[str]:
     return [array.source for array in sorted(usable, key=lambda each: each.looks != "logits")]
 
 
-def _scoring(usable: Sequence[ArrayFound]) -> Iterator[str]:
+def _base(files: Sequence[FileFound]) -> Iterator[str]:
+    """A base of llama.cpp is a teacher, and brings the labels."""
+    for file in files:
+        if file.format == "llama.cpp":
+            words = ["distill", "score", "--teacher", file.path, "--student", "STUDENT"]
+            yield shlex.join([*words, "--labels", f"{file.path}::labels", "--temperature", "1"])
+            return
+
+
+def _top_k(files: Sequence[FileFound]) -> Iterator[str]:
+    """The largest classes are a source where it is said how many there are in all."""
+    for file in files:
+        for array in file.arrays:
+            if array.looks == "top_k_values" and not _tells(file):
+                scores = array.sample is not None and (array.sample.high or 0) <= 0
+                kind = ", kind: log_probabilities" if scores else ""
+                yield f"in a config: {{path: {file.path}, classes: N{kind}}}, N classes in all"
+                return
+
+
+def _scoring(usable: Sequence[ArrayFound | ShardsFound]) -> Iterator[str]:
     """A command that scores what is named as a student against what is named as a teacher."""
-    logits = [array for array in usable if array.looks == "logits" and array.rank == 2]
+    logits = [array for array in usable if array.looks == "logits" and array.rank in (2, 3)]
     student = next((each for each in logits if "student" in each.source.lower()), None)
     teacher = next((each for each in logits if _teaches(each, student)), None)
     if student is None or teacher is None:
         return
     words = ["distill", "score", "--teacher", teacher.source, "--student", student.source]
-    labels = [each for each in usable if each.looks == "labels" and each.rank == 1]
-    fitting = next((each for each in labels if each.rows == student.rows), None)
+    labels = [each for each in usable if each.looks == "labels" and each.shape is not None]
+    fitting = next((each for each in labels if each.shape == (student.shape or ())[:-1]), None)
     yield shlex.join([*words, *(("--labels", fitting.source) if fitting else ())])
 
 
-def _teaches(teacher: ArrayFound, student: ArrayFound | None) -> bool:
+def _teaches(teacher: ArrayFound | ShardsFound, student: ArrayFound | ShardsFound | None) -> bool:
     alike = student is not None and teacher.shape == student.shape
     return alike and "teacher" in teacher.source.lower()
 
@@ -93,6 +114,8 @@ def _teaches(teacher: ArrayFound, student: ArrayFound | None) -> bool:
 def _kinds(files: Sequence[FileFound]) -> Iterator[str]:
     """Probabilities are no logits: a source has to say so, unless the file itself does."""
     for file in files:
+        if file.format == "llama.cpp":
+            continue
         if _tells(file):
             yield f"as a source: {file.path}"
             return

@@ -15,10 +15,14 @@ _PARTS = {"values": "top_k_values", "indices": "top_k_indices", "log_z": "log_z"
 
 
 def with_layers(
-    path: str, arrays: Sequence[ArrayFound]
+    path: str, arrays: Sequence[ArrayFound], marks: str
 ) -> tuple[list[ArrayFound], tuple[LayersFound, ...]]:
-    """The arrays with those marked that are layers, and the groups that hold them."""
-    groups = list(_layer_groups(path, arrays))
+    """The arrays with those marked that are layers, and the groups that hold them.
+
+    Args:
+        marks: what parts the name of a group from what follows: "/", or "./".
+    """
+    groups = list(_layer_groups(path, arrays, marks))
     members = {name for _, names in groups for name in names}
     marked = [_as_layer(each) if each.name in members else each for each in arrays]
     return marked, tuple(group for group, _ in groups)
@@ -32,7 +36,7 @@ def _as_layer(array: ArrayFound) -> ArrayFound:
 def with_top_k(arrays: Sequence[ArrayFound]) -> list[ArrayFound]:
     """The arrays with those marked that together are a top-k dump; log_z is of use there."""
     marked = {}
-    for group in _by_parent(arrays).values():
+    for group in _by_parent(arrays, "/").values():
         parts = {(each.name or "").rpartition("/")[2]: each for each in group}
         if _are_top_k(parts):
             for part in parts.keys() & _PARTS.keys():
@@ -59,23 +63,23 @@ def _is_read(array: ArrayFound) -> bool:
     return array.sample is not None
 
 
-def _by_parent(arrays: Sequence[ArrayFound]) -> Mapping[str, list[ArrayFound]]:
+def _by_parent(arrays: Sequence[ArrayFound], marks: str) -> Mapping[str, list[ArrayFound]]:
     below: dict[str, list[ArrayFound]] = defaultdict(list)
     for array in arrays:
-        below[_parent(array.name or "")].append(array)
+        below[_parent(array.name or "", marks)].append(array)
     return below
 
 
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
+def _parent(name: str, marks: str) -> str:
+    return name[: max(0, *(name.rfind(mark) for mark in marks), 0)]
 
 
 def _layer_groups(
-    path: str, arrays: Sequence[ArrayFound]
+    path: str, arrays: Sequence[ArrayFound], marks: str
 ) -> Iterator[tuple[LayersFound, set[str]]]:
     """The groups that hold one dataset of hidden states per layer, and the names in each."""
-    below = _by_parent(arrays)
-    inner = {_parent(group) for group in below if group}
+    below = _by_parent(arrays, marks)
+    inner = {_parent(group, marks) for group in below if group}
     for group, layers in below.items():
         if group not in inner and _are_layers(os.path.basename(path), group, layers):
             layers = sorted(layers, key=lambda layer: natural_key(layer.name or ""))

@@ -7,6 +7,7 @@ from pathlib import Path
 from distillcli.commands.advice import advice, shards_of
 from distillcli.commands.grouping import with_layers, with_top_k
 from distillcli.commands.judging import array_found
+from distillcli.commands.masses import with_mass
 from distillcli.config import Part, Source
 from distillcli.errors import DataError, MissingError
 from distillcli.formats.listing import Listing, listed_file
@@ -66,15 +67,17 @@ def _file(location: Location | MissingError, budget: int) -> tuple[FileFound, Da
 
 def _listed(location: Location, listing: Listing, budget: int) -> FileFound:
     limit = max(LEAST, min(SAMPLE, budget // max(1, listing.count)))
-    arrays = [array_found(location.given, found, limit) for found in listing.found]
+    found = list(listing.found)
+    arrays = [array_found(location.given, each, limit) for each in found]
     layers: tuple[LayersFound, ...] = ()
-    if listing.grouped:
-        arrays, layers = with_layers(location.given, arrays)
+    if listing.marks:
+        arrays, layers = with_layers(location.given, arrays, listing.marks)
+    arrays = with_mass(with_top_k(arrays), found, limit)
     return FileFound(
         path=location.given,
         format=listing.format,
         size=listing.size,
         attributes=listing.attributes,
-        arrays=tuple(with_top_k(arrays)),
+        arrays=tuple(arrays),
         layers=layers,
     )

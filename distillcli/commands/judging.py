@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distillcli.errors import DataError
-from distillcli.formats.elements import widen
+from distillcli.formats.elements import BFLOAT16, BOOL, widen
 from distillcli.formats.listing import RAW, Found
 from distillcli.formats.sampling import Sample, sample
 from distillcli.formats.storage import Storage
@@ -17,12 +17,15 @@ from distillcli.inspecting.looks import (
     Figures,
     figures,
     like_bfloat16,
+    like_float8,
     look_of_integers,
     look_of_scores,
 )
 
 MANY_LAYERS = 200  # a longer first axis is hardly one of layers
 AS_BFLOAT16 = "looks like bfloat16: {{path: {source}, dtype: bfloat16}}"
+AS_FLOAT8 = "looks like float8: {{path: {source}, dtype: float8_e4m3fn}}, or float8_e5m2"
+AS_QUANTISED = "or quantised scores: {{path: {source}, scale: ..., zero_point: 0}}"
 
 
 def source_of(path: str, name: str | None) -> str:
@@ -59,11 +62,7 @@ def _judged(told: ArrayFound, taken: Sample, path: str) -> ArrayFound:
     """The array with its figures and its looks."""
     name = f"{os.path.basename(path)}/{told.name or ''}"
     if not taken.element.floating:
-        found = figures(taken.values)
-        bits = taken.element.name == "uint16" and told.rank > 1 and like_bfloat16(taken.values)
-        remark = AS_BFLOAT16.format(source=told.source) if bits else None
-        looks = "bfloat16" if bits else look_of_integers(found, name)
-        return replace(told, looks=looks, remark=remark, sample=_sampled(taken, found))
+        return _judged_integers(told, taken, name)
     values = widen(taken.values, taken.element, np.float64)
     found = figures(values)
     told = replace(told, sample=_sampled(taken, found))
@@ -71,12 +70,34 @@ def _judged(told: ArrayFound, taken: Sample, path: str) -> ArrayFound:
         return told
     if found.low == found.high and len(values) > 1:
         told = replace(told, remark=f"every value looked at is {found.low:g}")
-    if told.type == RAW:
-        fits = like_bfloat16(taken.values)
-        told = replace(told, remark=AS_BFLOAT16.format(source=told.source) if fits else None)
-        if not fits:
+    if told.type in RAW:
+        wide = RAW[told.type] is BFLOAT16
+        fits = like_bfloat16(taken.values) if wide else like_float8(taken.values)
+        remark = (AS_BFLOAT16 if wide else AS_FLOAT8).format(source=told.source)
+        told = replace(told, remark=remark if fits else None)
+        if not fits or not wide:  # which of two types of 8 bits is not told by the bits
             return replace(told, sample=None)
     return _looked_at(told, look_of_scores(values, name, _kind(told)))
+
+
+def _judged_integers(told: ArrayFound, taken: Sample, name: str) -> ArrayFound:
+    """Class numbers, masks, or scores whose bits do not say what they are."""
+    found = figures(taken.values)
+    told = replace(told, sample=_sampled(taken, found))
+    if taken.element is BOOL:
+        return replace(told, looks="mask")
+    looks = look_of_integers(found, name)
+    if told.rank > 1 and looks in ("labels", "integers"):
+        if taken.element.name == "uint16" and like_bfloat16(taken.values):
+            remark = AS_BFLOAT16.format(source=told.source)
+            return replace(told, looks="bfloat16", remark=remark)
+        if taken.element.name == "uint8" and like_float8(taken.values):
+            remark = AS_FLOAT8.format(source=told.source)
+            return replace(told, looks="float8", remark=remark)
+        if taken.element.itemsize <= 2 and (told.rank > 2 or looks == "integers"):
+            remark = AS_QUANTISED.format(source=told.source)
+            return replace(told, looks="integers", remark=remark)
+    return replace(told, looks=looks)
 
 
 def _kind(told: ArrayFound) -> str | None:

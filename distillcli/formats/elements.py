@@ -147,6 +147,8 @@ def type_name(code: str) -> str:
         return _BY_CODE[code].name
     if re.fullmatch("c[0-9]+", code):
         return f"complex{8 * int(code[1:])}"
+    if code == "f1":
+        return "raw 1-byte"
     if re.fullmatch("V[0-9]+", code):
         return f"raw {code[1:]}-byte"
     return _NAMES.get(code, _NAMES.get(code[:1], code) if code[1:].isdigit() else code)

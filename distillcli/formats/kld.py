@@ -28,7 +28,7 @@ MAGIC = b"_logits_"
 HEAD = 20  # bytes before the token ids
 ROW_HEAD = 8  # scale and lowest log-probability
 LARGEST = 1 << 24  # tokens of a context, and of a vocabulary
-SCORES, LABELS, TOKENS, CONTEXT = "log_probabilities", "labels", "tokens", "context"
+SCORES, LABELS, TOKENS, CONTEXT = "log_probabilities", "labels", "tokens", "context_tokens"
 PIECE = 1 << 20  # bytes of rows that are unpacked at once
 
 _FLOAT32 = element_of("f4", None, "")
@@ -122,8 +122,9 @@ class KldFile:
         array = self._arrays[name or ""]
         logical = int(np.prod(array.shape)) * array.element.itemsize
         stored = self._file.size - self._layout.rows_begin if name == SCORES else logical
-        kind = "uint16 on a scale for each row" if name == SCORES else array.element.name
-        return Storage(array.shape, kind, "contiguous", logical, stored)
+        kind = "uint16 scaled" if name == SCORES else array.element.name
+        told = {"floor": "16 below the highest"} if name == SCORES else {}
+        return Storage(array.shape, kind, "contiguous", logical, stored, attributes=told)
 
     def attributes(self) -> Mapping[str, Attribute]:
         """What the head of the file says."""

@@ -5,15 +5,16 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from distillcli.errors import DataError
-from distillcli.formats.elements import BFLOAT16
+from distillcli.formats.elements import BFLOAT16, BOOL, E4M3
 from distillcli.formats.files import InputFile
-from distillcli.formats.needs import LABELS, LAYERS, LOGITS, check_array
+from distillcli.formats.needs import LABELS, LAYERS, LOGITS, MASK, Need, check_array
 from distillcli.formats.opening import choose, format_of
 from distillcli.formats.paths import Location, natural_key
 from distillcli.formats.readers import ArrayInfo, Container, StoredArray
 from distillcli.formats.storage import Attribute, Storage
 
-RAW = "raw 2-byte"  # a type that says no more than that; bfloat16 is often saved so
+# Types that say no more than their size, and what is often saved so.
+RAW = {"raw 2-byte": BFLOAT16, "raw 1-byte": E4M3}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Found:
     Args:
         name: its dataset; None where the file holds one array by its nature.
         storage: None where its header cannot be read.
-        array: its values, those of a raw type as bfloat16; None where they cannot be read. Valid
+        array: its values, those of a raw type as in RAW; None where they cannot be read. Valid
             while the listing is open.
         refusal: why it is of no use as a source, whatever the role; None where it is.
     """
@@ -40,7 +41,7 @@ class Listing:
 
     Args:
         format: a name in FORMATS. size: bytes.
-        grouped: whether its datasets lie in groups that a source can name.
+        marks: what parts the names of groups that a source can name; none where there are none.
         attributes: of the file as a whole.
         count: how many arrays there are.
         found: the arrays in natural order; each is looked at when its turn comes.
@@ -48,7 +49,7 @@ class Listing:
 
     format: str
     size: int
-    grouped: bool
+    marks: str
     attributes: Mapping[str, Attribute]
     count: int
     found: Iterator[Found]
@@ -81,7 +82,7 @@ def listed_file(location: Location) -> Iterator[Listing]:
             yield Listing(
                 format.name,
                 file.size,
-                container.members("") is not None,
+                format.marks,
                 container.attributes(),
                 len(names),
                 (_found(file, container, name, location.dtype) for name in names),
@@ -115,9 +116,9 @@ def _found(file: InputFile, container: Container, name: str | None, declared: st
         array = container.array(name, declared)
         _check_use(file, name, array)
     except DataError as error:
-        if storage is not None and storage.type == RAW:
+        if storage is not None and storage.type in RAW:
             with suppress(DataError):  # what it would be if it were declared
-                array = container.array(name, BFLOAT16.name)
+                array = container.array(name, RAW[storage.type].name)
         return Found(name, storage, array, error)
     return Found(name, storage, array, None)
 
@@ -125,5 +126,11 @@ def _found(file: InputFile, container: Container, name: str | None, declared: st
 def _check_use(file: InputFile, name: str | None, array: StoredArray) -> None:
     """Refuse what is of no use in any role."""
     where = f"{file.where}::{name}" if name else file.where
-    need = LABELS if not array.element.floating else LAYERS if len(array.shape) == 4 else LOGITS
-    check_array(where, array.shape, array.element, need)
+    check_array(where, array.shape, array.element, _need(array))
+
+
+def _need(array: StoredArray) -> Need:
+    """What it could be meant for; integers of more than two axes can only be scores."""
+    if array.element.floating or (array.element.itemsize <= 2 and len(array.shape) == 3):
+        return LAYERS if len(array.shape) == 4 else LOGITS
+    return MASK if array.element is BOOL else LABELS

@@ -23,13 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how to know it, by suffix or by the bytes `at` its place, and to open it."""
+    """A file format: how to know it, by suffix or by the bytes `at` its place, and to open it.
+
+    `marks` part the name of a group of arrays from what follows.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     magic: bytes
     open: Callable[[InputFile], Container]
     at: int = 0
+    marks: str = ""
 
     def begins(self, start: bytes) -> bool:
         """Whether a file that begins with these bytes looks like one."""
@@ -63,8 +67,8 @@ def _open_hdf5(file: InputFile) -> Container:
 FORMATS = (
     Format("npy", (".npy",), NPY_MAGIC, NpyFile),
     Format("npz", (".npz",), b"PK\x03\x04", _open_npz),
-    Format("safetensors", (".safetensors",), b'{"', _open_safetensors, at=8),
-    Format("hdf5", (".h5", ".hdf5", ".hdf", ".he5"), b"\x89HDF\r\n\x1a\n", _open_hdf5),
+    Format("safetensors", (".safetensors",), b'{"', _open_safetensors, at=8, marks="./"),
+    Format("hdf5", (".h5", ".hdf5", ".hdf", ".he5"), b"\x89HDF\r\n\x1a\n", _open_hdf5, marks="/"),
     Format("llama.cpp", (".kld",), b"_logits_", _open_kld),
 )
 

@@ -57,6 +57,8 @@ class ArrayFound:
             hidden_states, bfloat16 (stored as integers), top_k_values, top_k_indices, log_z or
             None.
         layers: how many layers of hidden states the array holds, and None where it holds one.
+        mass: top-k values, and scores down to a floor: the share of the probability that what is
+            stored holds, the mean over the rows looked at; None where that cannot be told.
         remark: what else is to be known before it is used.
         sample: None where it was not looked into.
         refusal: why it cannot be used as a source; None where it can.
@@ -76,6 +78,7 @@ class ArrayFound:
     attributes: Mapping[str, Any]
     looks: str | None = None
     layers: int | None = None
+    mass: float | None = None
     remark: str | None = None
     sample: SampleFound | None = None
     refusal: Refusal | None = None
@@ -121,7 +124,18 @@ class ShardsFound:
     files: int
     shape: tuple[int, ...] | None
     type: str | None
+    looks: str | None = None
     problem: str | None = None
+
+    @property
+    def rank(self) -> int:
+        """How many axes it has; 0 where the files cannot be joined."""
+        return len(self.shape or ())
+
+    @property
+    def rows(self) -> int:
+        """The length of its first axis."""
+        return (self.shape or (0,))[0]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,16 @@ def like_bfloat16(bits: Array) -> bool:
     return bool(((sizes > 1e-8) & (sizes < 1e5)).mean() > 0.99)
 
 
+def like_float8(bits: Array) -> bool:
+    """Whether bytes make sense as numbers of 8 bits: finite, of both signs, mostly of one size.
+
+    Which of the two types they are cannot be told; the sign is the highest bit of both.
+    """
+    sizes, signs = bits & 0x7F, float((bits >= 0x80).mean())
+    usual = (sizes >= 0x20) & (sizes < 0x70)  # about 0.01 to 100 in either type
+    return bool((sizes < 0x7F).all() and usual.mean() > 0.8 and 0.05 < signs < 0.95)
+
+
 def look_of_scores(values: Array, name: str, declared: str | None = None) -> str | None:
     """The look of float64 values [rows, width].
 

@@ -21,8 +21,10 @@ _LABEL = 10  # columns of a label
 _KNOWN = ("kind", "temperature", "classes", "top_k", "combine", "weights_rule")
 _LINES = 40  # of one label
 _SHOWN = 8  # attributes of an array or file
+_FORMATS = {"safetensors": "safetensors", "llama.cpp": "base logits of llama.cpp"}
 _LOOKS = {
     "log_probabilities": "log-probabilities",
+    "float8": "float8?",
     "hidden_states": "hidden states",
     "token_ids": "token ids",
     "top_k_values": "top-k values",
@@ -97,11 +99,16 @@ def _head(files: Sequence[FileFound]) -> Text:
     (first, *others) = files
     size = text.size(sum(file.size or 0 for file in files))
     if others:
-        kind = f"{len(files):,} files, {(first.format or '').upper()}"
+        kind = f"{len(files):,} files, {_format(first)}"
         return Text(f"{kind}, {size}", style="bold")
     count = text.count(len(first.arrays), "dataset")
     what = f"{size}" if _goes_with_others(first) else f"{size}, {count}"
-    return Text(f"{text.escape(first.path)}: {(first.format or '').upper()}, {what}", style="bold")
+    return Text(f"{text.escape(first.path)}: {_format(first)}, {what}", style="bold")
+
+
+def _format(file: FileFound) -> str:
+    """The name of a format as people write it."""
+    return _FORMATS.get(file.format or "", (file.format or "").upper())
 
 
 Arrays = Sequence[tuple[FileFound, ArrayFound]]
@@ -118,6 +125,7 @@ def _columns(arrays: Arrays, page: Page) -> list[Column]:
         Column("type", [_type(array) for array in found], name=True),
         Column("looks like", [_looks(array) for array in found], name=True, style="bold"),
         *_figures(found),
+        *_masses(found),
         Column("layout", [_layout(*each, page) for each in arrays], name=True),
         Column("size", [_size(array.logical) for array in found]),
     ]
@@ -177,6 +185,13 @@ def _figures(found: Sequence[ArrayFound]) -> Iterator[Column]:
         yield Column("rows sum\nto 1", [_sums_to_one(array) for array in found])
     if any(each and each.rows < each.of for each in samples):
         yield Column("rows\nlooked at", [_count(each.rows if each else None) for each in samples])
+
+
+def _masses(found: Sequence[ArrayFound]) -> Iterator[Column]:
+    """How much of the probability those hold that have a part of the classes."""
+    if any(array.mass is not None for array in found):
+        cells = ["" if array.mass is None else f"{array.mass:.4f}" for array in found]
+        yield Column("mass\nheld", cells)
 
 
 def _number(value: float | int | None) -> str:
