@@ -259,7 +259,7 @@ class Tile:
     @property
     def _classes(self) -> int:
         """How many classes the logits are compared by."""
-        return next(item.classes or 0 for item in self.inputs.values() if item.is_scores)
+        return next(item.classes for item in self.inputs.values() if item.classes is not None)
 
     def _raw(self, role: str) -> Raw:
         return self.once(f"{role} as stored", lambda: self.rows_of(role, self.start, self.stop))

@@ -131,7 +131,8 @@ MISTAKES = {
         RESPONSE + "labels: {<list>: 1, path: l.npy}\n",
         [
             "4:10: labels.<list>: unknown key; "
-            "the keys here are path, dataset, dtype, scale, zero_point, kind, temperature"
+            "the keys here are path, dataset, dtype, scale, zero_point, kind, temperature, "
+            "classes, values, indices, log_z"
         ],
     ),
     "twice": (

@@ -139,14 +139,14 @@ def test_what_a_top_k_file_cannot_do_is_refused(
     assert words in done.err
 
 
-def test_a_top_k_file_is_neither_student_nor_one_of_several_teachers(tmp_path: Path) -> None:
-    """Both take whole rows."""
+def test_a_top_k_file_is_none_of_several_teachers(tmp_path: Path) -> None:
+    """They are blended from whole rows."""
     dumps(tmp_path)
     written(tmp_path, "k.h5", "--top-k", "3")
-    where = response(tmp_path, "student.npy")
-    done = distill("score", where, "--set", f"student={tmp_path / 'k.h5'}")
+    where = config(tmp_path, student=True)
+    done = distill("score", where, "--set", f"teachers=[{tmp_path / 'k.h5'}, student.npy]")
     assert done.code == 2
-    assert "a teacher alone may be that" in done.err
+    assert "an ensemble needs all" in done.err
 
 
 def test_what_a_config_says_otherwise_is_an_error(tmp_path: Path) -> None:

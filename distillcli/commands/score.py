@@ -15,6 +15,7 @@ from distillcli.strategy.measures import mean_weight, remarks_on, scoring, teach
 from distillcli.strategy.passes import ALL, Passes, Watch, projections
 from distillcli.strategy.remarks import assumptions, look_alikes, targets
 from distillcli.strategy.selection import Selection
+from distillcli.strategy.tails import tail_facts, tail_remarks
 from distillcli.strategy.vocabulary import vocabulary_facts, vocabulary_remarks
 from distillcli.strategy.weighting import Weighting, teacher_weights
 from distillcli.sums.totals import Finished, neighbours_joined
@@ -72,7 +73,7 @@ def score(
             for rows in passes.rows("score", found.measure(), roles, products=what.products):
                 found.add(rows)
         done = found.totals.finish()
-        classes = vocabulary_facts(config, inputs, done)
+        classes = {**vocabulary_facts(config, inputs, done), **tail_facts(config, inputs, done)}
         return tabulate(
             passes,
             what,
@@ -94,6 +95,7 @@ def score(
                     *targets(config, inputs),
                     *remarks_on(weighting),
                     *vocabulary_remarks(classes),
+                    *tail_remarks(classes),
                     *warnings,
                 ],
                 "seconds": time.perf_counter() - started,

@@ -24,7 +24,7 @@ from distillcli.config.config import (
 from distillcli.config.load import from_data, load
 from distillcli.config.schema import json_schema
 from distillcli.config.settings import Setting, parse_set, parse_value
-from distillcli.config.sources import Layers, Part, Source
+from distillcli.config.sources import Largest, Layers, Part, Source
 from distillcli.config.tolerance import Check, Tolerance
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Counting",
     "Ensemble",
     "FromFile",
+    "Largest",
     "Layers",
     "LeastSquares",
     "LossChoice",

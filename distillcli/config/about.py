@@ -22,6 +22,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "vocabulary": "What to do where teacher and student differ in their classes: error "
         "(default), common (compare those that both have, the first ones, renormalised) or "
         "{map: SOURCE}.",
+        "tail": "What becomes of classes that are not stored, where only the largest are: bucket "
+        "(default), one class more on both sides; renormalize, left out of both.",
         "positions": "Which positions of each sequence count.",
         "teacher_hidden": "The teacher's hidden states: an HDF5 group with one dataset per layer, "
         f"a list with one source per layer, or an array [layers, rows, dim]. {SOURCE}",
@@ -52,7 +54,12 @@ ABOUT: dict[str, dict[str, str]] = {
         "scale": "Of quantised integers, which mean (stored - zero_point) * scale.",
         "zero_point": "Of quantised integers; default 0.",
         "kind": "What the numbers are: logits (default), probabilities or log_probabilities.",
-        "temperature": "At which stored probabilities were taken; default 1.0.",
+        "temperature": "At which stored probabilities, or log_z, were taken; default 1.0.",
+        "classes": "How many classes there are, where only the largest of each row are stored.",
+        "values": "Of the largest classes: the array of their scores; default values.",
+        "indices": "Of the largest classes: the array of their numbers; default indices.",
+        "log_z": "Of the largest classes: log of the sum of exp(score / temperature) over all; "
+        "default log_z, where it is there.",
     },
     "ResponseSection": {
         "soft_loss": "The loss between teacher and student, by name, with its parameters.",

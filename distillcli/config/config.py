@@ -206,6 +206,7 @@ class Vocabulary:
 class Config:
     """Everything that a run needs to know. Sources of other strategies are None or empty.
 
+    `tail`: what becomes of classes that are not stored, `bucket` or `renormalize`.
     `groups`: one integer per row, by which the figures are told apart; "labels" for the labels.
     """
 
@@ -225,6 +226,7 @@ class Config:
     groups: Source | Literal["labels"] | None
     counting: Counting
     vocabulary: Vocabulary
+    tail: str
     response: Response | None
     progressive: Progressive | None
     ensemble: Ensemble | None
@@ -252,6 +254,7 @@ class Config:
             "labels": self.labels and self.labels.written(base),
             **self.counting.written(base),
             **self.vocabulary.written(base),
+            **({"tail": self.tail} if self.tail != "bucket" else {}),
             "teacher_hidden": self.teacher_hidden and self.teacher_hidden.written(base),
             "student_hidden": self.student_hidden and self.student_hidden.written(base),
             "batch_size": self.batch_size,

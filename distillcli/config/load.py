@@ -202,6 +202,7 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         groups=_groups(written, reader, labels),
         counting=_counting(written, reader, labels),
         vocabulary=_vocabulary(written, reader),
+        tail=written.tail or "bucket",
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),

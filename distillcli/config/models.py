@@ -17,6 +17,7 @@ OWNERS = {
     "teachers": ("ensemble",),
     "teacher_hidden": ("progressive",),
     "student_hidden": ("progressive",),
+    "tail": ("response", "progressive"),
     "response": ("response", "progressive"),
     "progressive": ("progressive",),
     "ensemble": ("ensemble",),
@@ -54,7 +55,8 @@ class Section(BaseModel):
 
 
 class LongSource(Section):
-    """{path, dataset, dtype, scale, zero_point, kind, temperature}"""
+    """{path, dataset, dtype, scale, zero_point, kind, temperature}, and of the largest classes
+    {classes, values, indices, log_z}"""
 
     path: Annotated[str, Text("a path")]
     dataset: Annotated[str, Text("the name of a dataset")] | None = None
@@ -63,6 +65,10 @@ class LongSource(Section):
     zero_point: Annotated[int, Whole(-(2**31), 2**31 - 1)] | None = None
     kind: Annotated[str, Choice(KINDS)] | None = None
     temperature: Temperature | None = None
+    classes: Annotated[int, Whole(1, 2**31)] | None = None
+    values: Annotated[str, Text("the name of a dataset")] | None = None
+    indices: Annotated[str, Text("the name of a dataset")] | None = None
+    log_z: Annotated[str, Text("the name of a dataset")] | None = None
 
 
 _Path = Annotated[str, Text(SOURCE), Tag("<text>")]
@@ -187,6 +193,7 @@ class WrittenConfig(Section):
     mask: WrittenSource | None = None
     positions: PositionsSection | None = None
     vocabulary: _Vocabulary | None = None
+    tail: Annotated[str, Choice(("bucket", "renormalize"))] | None = None
     teacher_hidden: WrittenLayers | None = None
     student_hidden: WrittenLayers | None = None
     batch_size: Annotated[int | str, Whole(1, 2**40, "auto")] | None = None

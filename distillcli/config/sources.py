@@ -9,7 +9,7 @@ The first `::` ends the path: datasets may hold one, and a path that does is wri
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -56,6 +56,22 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Largest:
+    """A source of which only the largest classes of each row are stored, in several arrays.
+
+    Args:
+        classes: how many there are in all.
+        values, indices: names of the arrays of scores and of class numbers.
+        log_z: that of the array of what all scores of a row sum to; None for `log_z`, if there is.
+    """
+
+    classes: int
+    values: str = "values"
+    indices: str = "indices"
+    log_z: str | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """The files of one input, joined along their first axis.
 
@@ -63,12 +79,14 @@ class Source:
         parts: at least one.
         kind: what the numbers are: logits, probabilities or log_probabilities.
         temperature: at which stored probabilities were taken.
+        largest: of a source that has the largest classes only.
         where: `file:line:column: key` of the source, or the flag.
     """
 
     parts: tuple[Part, ...]
     kind: str = "logits"
     temperature: float = 1.0
+    largest: Largest | None = None
     where: str = field(default="", compare=False)
 
     @property
@@ -95,6 +113,11 @@ class Layers:
         if self.single:
             return self.sources[0].written(base)
         return [source.written(base) for source in self.sources]
+
+
+# Kind, temperature, and which classes: what the parts of a source must have in common.
+Reading = tuple[str, float, Largest | None]
+_LARGEST = ("classes", "values", "indices", "log_z")
 
 
 @dataclass(frozen=True)
@@ -155,19 +178,34 @@ class SourceReader:
             problem = f"names dataset {dataset} after ::, and the key dataset names {long.dataset}"
             self.problems.add(path, problem, "name the dataset once")
 
-    def _reading(self, item: str | LongSource, path: Path, scores: bool) -> tuple[str, float]:
+    def _reading(self, item: str | LongSource, path: Path, scores: bool) -> Reading:
         if isinstance(item, str):
-            return "logits", 1.0
+            return "logits", 1.0, None
         if not scores:
-            for key in ("kind", "temperature"):
+            for key in ("kind", "temperature", *_LARGEST):
                 if getattr(item, key) is not None:
                     self.problems.add((*path, key), "is for class scores only", "leave it out")
         kind = item.kind or "logits"
-        if scores and kind == "logits" and item.temperature not in (None, 1.0):
+        largest = self._largest(item, path) if scores else None
+        whole = largest is None
+        if scores and whole and kind == "logits" and item.temperature not in (None, 1.0):
             hint = "set kind to probabilities or log_probabilities, or leave temperature out"
             problem = "says at which temperature probabilities were taken, and kind is logits"
             self.problems.add((*path, "temperature"), problem, hint)
-        return kind, item.temperature or 1.0
+        return kind, item.temperature or 1.0, largest
+
+    def _largest(self, item: LongSource, path: Path) -> Largest | None:
+        given = {key: getattr(item, key) for key in _LARGEST if getattr(item, key) is not None}
+        if not given:
+            return None
+        if item.dataset or "::" in item.path:
+            problem = "names one dataset, and the largest classes are in several"
+            hint = "name them with values, indices and log_z"
+            self.problems.add((*path, "dataset" if item.dataset else "path"), problem, hint)
+        if item.classes is None:
+            problem = f"says {', '.join(given)}, and not how many classes there are"
+            self.problems.add(path, problem, "add classes: N, the size of the vocabulary")
+        return Largest(**{"classes": 1, **given})
 
 
 def _items(written: Any, path: Path) -> Sequence[tuple[str | LongSource, Path]]:
@@ -176,8 +214,9 @@ def _items(written: Any, path: Path) -> Sequence[tuple[str | LongSource, Path]]:
     return [(written, path)]
 
 
-def _reading_text(kind: str, temperature: float) -> str:
-    return kind if temperature == 1.0 else f"{kind} at temperature {temperature:g}"
+def _reading_text(kind: str, temperature: float, largest: Largest | None) -> str:
+    what = kind if largest is None else f"{kind} of the largest of {largest.classes:,} classes"
+    return what if temperature == 1.0 else f"{what} at temperature {temperature:g}"
 
 
 def _written(part: Part, source: Source, base: FilePath) -> Any:
@@ -188,6 +227,7 @@ def _written(part: Part, source: Source, base: FilePath) -> Any:
         "zero_point": part.zero_point or None,
         "kind": source.kind if source.kind != "logits" else None,
         "temperature": source.temperature if source.temperature != 1.0 else None,
+        **(asdict(source.largest) if source.largest is not None else {}),
     }
     keys = {key: value for key, value in long.items() if value is not None}
     path = f"{pattern}::{part.dataset}" if part.dataset else pattern

@@ -39,8 +39,8 @@ LABELS = Need((1, 2), False, "integers [rows] or [rows, positions]")
 GROUPS = Need((1, 2), False, "integers [rows] or [rows, positions]", "groups")
 MASK = Need((1, 2), False, "integers [rows] or [rows, positions]", "masks", booleans=True)
 CLASS_MAP = Need((1,), False, "integers, one for each class of the student", "class maps")
-TOP_INDICES = Need((2,), False, "integers [rows, k]", "indices")
-TOP_LOG_Z = Need((1,), True, "one number a row")
+TOP_INDICES = Need((2, 3), False, "integers [rows, k]", "indices")
+TOP_LOG_Z = Need((1, 2), True, "one number a row")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
 
 

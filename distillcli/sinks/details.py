@@ -18,8 +18,8 @@ from distillcli.fold import Columns, Measure
 from distillcli.numerics import Logits, widen
 from distillcli.strategy.counting import GROUPED
 from distillcli.strategy.inputs import Inputs
-from distillcli.strategy.measures import Scoring, Target
-from distillcli.strategy.terms import Term
+from distillcli.strategy.measures import Scoring
+from distillcli.strategy.terms import Target, Term
 
 LOSS = "loss"
 LABEL = "label"
@@ -59,7 +59,7 @@ def available(config: Config, inputs: Inputs, what: Scoring) -> dict[str, Detail
 
 def _scores(inputs: Inputs, target: Target | None) -> dict[str, Callable[[Tile], Logits]]:
     found: dict[str, Callable[[Tile], Logits]] = {}
-    if "student" in inputs:
+    if "student" in inputs and inputs["student"].is_scores:
         found["student"] = lambda tile: tile.logits("student")
     if target is not None:
         found["teacher"] = lambda tile: target(tile, 1.0)

@@ -14,6 +14,10 @@ from distillcli.strategy.vocabulary import others_bad
 
 NOT_FINITE = "NaN or infinity"
 NO_CLASS = "what this teacher and the others mask leaves their blend no class"
+TOO_MUCH = (
+    "the largest classes hold more than all of the mass; is log_z the log of the sum of exp(value "
+    "/ temperature) over all classes, at the temperature that the source says?"
+)
 NOT_SCORES = {
     "logits": "NaN, +infinity or no finite score",
     "probabilities": "NaN, infinity, a negative number or no mass; are these probabilities, as the "
@@ -41,7 +45,9 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
             if not masked:
                 found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
         for role in tops:
-            found[role, NOT_SCORES["log_probabilities"]] = top_k(tile, role).bad
+            known = top_k(tile, role)
+            found[role, NOT_SCORES["log_probabilities"]] = known.bad
+            found[role, TOO_MUCH] = known.beyond
         for role in hidden:
             found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
         return found

@@ -6,8 +6,15 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from distillcli.batches import Input
-from distillcli.config import Config, Layers, Source
-from distillcli.errors import ConfigError, DataError, DataErrors, DistillError, MismatchError
+from distillcli.config import Config, Largest, Layers, Source
+from distillcli.errors import (
+    ConfigError,
+    DataError,
+    DataErrors,
+    DistillError,
+    MismatchError,
+    MissingError,
+)
 from distillcli.formats import GROUPS, MASK, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
@@ -91,14 +98,14 @@ def opened(config: Config) -> Iterator[Inputs]:
         problems += _misfits(items, any_width=any_width(config))
         if problems:
             raise problems[0] if len(problems) == 1 else DataErrors(problems)
-        classes = next((item.classes for item in items if item.is_scores), None)
+        classes = next((item.classes for item in items if item.classes is not None), None)
         yield Inputs({item.role: item for item in items}, items[0].reader.rows, classes)
 
 
 def _openings(config: Config) -> Iterator[Iterator[Input]]:
     """The inputs of each source, opened when they are asked for."""
     for role, source in _logits(config):
-        yield _scores(role, source)
+        yield _scores(role, source, several=config.ensemble is not None)
     if config.labels is not None:
         yield _integers("labels", config.labels)
     if config.progressive is not None:
@@ -116,21 +123,34 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
         yield _integers(GROUPED, config.groups)
 
 
-def _scores(role: str, source: Source) -> Iterator[Input]:
-    reader = open_rows(source, role=role, row_dims=1)
+def _scores(role: str, source: Source, *, several: bool) -> Iterator[Input]:
+    """Scores of all classes; or those of the largest, with what belongs to them.
+
+    Args:
+        several: whether there are several teachers.
+    """
+    named = source.largest
+    values = source if named is None else _array(source, named.values)
+    reader = open_rows(values, role=role, row_dims=1)
     known = reader.declared
-    if known is None:
-        yield Input(role, reader, cast(Kind, source.kind), source.temperature)
-        return
-    kind, temperature = cast(Kind, known.kind), known.temperature
-    top_of = known.classes if known.top_k else None
-    yield Input(role, reader, kind, temperature, top_of=top_of, floored=known.floored)
-    _check_declared(source, reader, known)
-    if known.floored and role != "teacher":
+    kind, temperature = source.kind, source.temperature
+    if known is not None:
+        kind, temperature = known.kind, known.temperature
+        if known.top_k is not None and named is None:
+            named = Largest(known.classes)
+    top_of = named.classes if named is not None else None
+    floored = known is not None and known.floored
+    if named is not None:
+        with _closed_if_refused(reader):
+            _check_largest(reader, named.classes, several=several)
+    yield Input(role, reader, cast(Kind, kind), temperature, top_of=top_of, floored=floored)
+    if known is not None:
+        _check_declared(source, reader, known)
+    if floored and role != "teacher":
         problem = "holds log-probabilities down to a floor only, and a teacher alone may have one"
         raise MismatchError(reader.where, problem, "save the logits of this model themselves")
-    if known.top_k is not None:
-        yield from _parts_of_top_k(role, source, reader)
+    if named is not None:
+        yield from _parts_of_top_k(role, source, named, reader)
 
 
 def _check_declared(source: Source, reader: Reader, known: Declaration) -> None:
@@ -142,18 +162,51 @@ def _check_declared(source: Source, reader: Reader, known: Declaration) -> None:
         raise MismatchError(reader.where, problem, hint)
 
 
-def _parts_of_top_k(role: str, source: Source, reader: Reader) -> Iterator[Input]:
-    """The classes that the values belong to, and what all classes of a row sum to."""
-    if role != "teacher":
-        problem = "holds the largest classes of each row only, and a teacher alone may be that"
+@contextmanager
+def _closed_if_refused(reader: Reader) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _check_largest(reader: Reader, classes: int, *, several: bool) -> None:
+    if several:
+        problem = "holds the largest classes of each row only, and an ensemble needs all"
         hint = "write the file without --top-k; several teachers are blended from whole rows"
         raise MismatchError(reader.where, problem, hint)
-    for name, need in ((INDICES, TOP_INDICES), (LOG_Z, TOP_LOG_Z)):
-        parts = tuple(replace(part, dataset=name) for part in source.parts)
-        one = replace(source, parts=parts)
-        where = part_role(role, name)
-        rank = 1 if name == INDICES else 0
-        yield Input(where, open_rows(one, role=where, row_dims=rank, need=need), is_part=True)
+    if reader.width > classes:
+        problem = f"holds {reader.width:,} classes of each row, and there are {classes:,}"
+        raise MismatchError(reader.where, problem, "classes is the size of the vocabulary")
+
+
+def _array(source: Source, name: str) -> Source:
+    """One of the arrays that a source consists of."""
+    return replace(source, parts=tuple(replace(part, dataset=name) for part in source.parts))
+
+
+def _parts_of_top_k(role: str, source: Source, named: Largest, reader: Reader) -> Iterator[Input]:
+    """The classes that the values belong to, and what all classes of a row sum to, if it is told.
+
+    What is said of the type of the values does not hold of them.
+    """
+    parts = tuple(replace(part, dtype=None, scale=None, zero_point=0) for part in source.parts)
+    source = replace(source, parts=parts)
+    where = part_role(role, INDICES)
+    one = _array(source, named.indices)
+    indices = open_rows(one, role=where, row_dims=1, need=TOP_INDICES)
+    yield Input(where, indices, is_part=True)
+    if indices.shape != reader.shape:
+        problem = f"shape is {list(indices.shape)}, that of the values {list(reader.shape)}"
+        raise MismatchError(indices.where, problem, "each value has the number of its class")
+    where = part_role(role, LOG_Z)
+    one = _array(source, named.log_z or LOG_Z)
+    try:
+        yield Input(where, open_rows(one, role=where, row_dims=0, need=TOP_LOG_Z), is_part=True)
+    except MissingError:
+        if named.log_z is not None:
+            raise
 
 
 def _integers(role: str, source: Source) -> Iterator[Input]:

@@ -7,22 +7,20 @@ from typing import Any
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.batches import Input, Tile
+from distillcli.batches import Tile
 from distillcli.config import Config
-from distillcli.errors import ConfigError
 from distillcli.fold import BadRows, Columns, Measure
-from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits
 from distillcli.strategy.badrows import or_without_classes
-from distillcli.strategy.floored import NEEDED as NEEDED_ABOVE_FLOOR
-from distillcli.strategy.floored import REASON as ABOVE_FLOOR
-from distillcli.strategy.floored import Floored, floored
+from distillcli.strategy.incomplete import unavailable
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.priming import primer
+from distillcli.strategy.tails import known_of, over_tails, pair_of, require_tails, tail_columns
 from distillcli.strategy.terms import (
     Layer,
     Pair,
     Rows,
+    Target,
     Term,
     check_kinds,
     hidden_term,
@@ -31,12 +29,9 @@ from distillcli.strategy.terms import (
     logit_terms,
     temperature_of,
 )
-from distillcli.strategy.topk import NEEDED, TopK, top_k
 from distillcli.strategy.vocabulary import lost_columns, over, uneven
 from distillcli.strategy.weighting import Weighting, blended
 from distillcli.sums.totals import Finished
-
-Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,7 @@ def scoring(
         terms.append(hidden_term(config, layers, columns))
     check_kinds(inputs, terms)
     temperature = temperature_of(config)
+    columns |= tail_columns(config, inputs, pair, temperature)
     wanted = metrics.METRICS if config.metrics == "all" else config.metrics
     there = _there(inputs, pair)
     lacking = _lacking(inputs)
@@ -108,6 +104,7 @@ def scoring(
         metrics=names,
         target=target,
         teachers=inputs.teachers,
+        student="student" in inputs and inputs["student"].is_scores,
         temperature=temperature,
     )
     needed = {column for name in names for column in metrics.METRICS[name].columns}
@@ -124,7 +121,7 @@ def scoring(
         products=bool(projections),
         target=target,
         blended=config.ensemble is not None,
-        over=over(config, inputs),
+        over=over(config, inputs) or over_tails(config, inputs),
     )
 
 
@@ -143,55 +140,12 @@ def _target(config: Config, inputs: Inputs, weighting: Weighting | None) -> Targ
 
 def _pair(config: Config, inputs: Inputs, target: Target | None) -> Pair | None:
     """Teacher and student over the same classes; None where one of them is not there."""
-    if "student" not in inputs:
+    require_tails(config, inputs)
+    if "student" not in inputs or (target is None and "teacher" not in inputs):
         return None
-    if target is not None:
-        return lambda tile, temperature: (target(tile, temperature), tile.logits("student"))
-    if "teacher" not in inputs:
-        return None
-    _check_top_k(config, inputs["teacher"])
-    return _bucketed
-
-
-def _known(tile: Tile) -> TopK | Floored:
-    """The teacher, of whom not all classes are known."""
-    held = top_k if tile.inputs["teacher"].top_of is not None else floored
-    return held(tile, "teacher")
-
-
-def _bucketed(tile: Tile, _: float) -> tuple[Logits, Logits]:
-    known = _known(tile)
-    teacher = tile.once("teacher bucketed", known.bucketed)
-    return teacher, tile.once(
-        "student bucketed", lambda: known.bucketed_alike(tile.logits("student"))
-    )
-
-
-def _check_top_k(config: Config, teacher: Input) -> None:
-    """Refuse what cannot be had from the largest classes of each row.
-
-    Raises:
-        ConfigError: another temperature, or a loss that needs every class.
-    """
-    if config.response is None:
-        return
-    loss, temperature = config.response.soft_loss, temperature_of(config)
-    able = [name for name, known in LOGIT_LOSSES.items() if known.allows_tail]
-    held = "none below its floor" if teacher.floored else "the largest only"
-    if not LOGIT_LOSSES[loss.name].allows_tail or loss.parameters.get("standardize"):
-        raise ConfigError(
-            config.where("response", "soft_loss", "name"),
-            f"{loss.name} needs every class, and {teacher.reader.where} holds {held}",
-            f"{', '.join(able)} can do with a tail bucket, where the logits are not standardized",
-        )
-    if temperature != teacher.temperature:
-        other = "save logits of all classes" if teacher.floored else "write it without --top-k"
-        raise ConfigError(
-            config.where("response", "soft_loss", "temperature"),
-            f"is {temperature:g}, and {teacher.reader.where} was written at "
-            f"{teacher.temperature:g}: the mass of the classes it leaves out is known there alone",
-            f"set it to {teacher.temperature:g}, or {other}",
-        )
+    if target is None or inputs["student"].lacks_classes:
+        return pair_of(config, inputs, target)
+    return lambda tile, temperature: (target(tile, temperature), tile.logits("student"))
 
 
 def _lacking(inputs: Inputs) -> dict[str, str]:
@@ -199,12 +153,7 @@ def _lacking(inputs: Inputs) -> dict[str, str]:
     if uneven(inputs):
         reason = "teacher and student do not have the same classes"
         return {name: reason for name in metrics.METRICS if _of_both(name)}
-    if "teacher" not in inputs or not inputs["teacher"].lacks_classes:
-        return {}
-    if inputs["teacher"].floored:
-        return dict.fromkeys(NEEDED_ABOVE_FLOOR, ABOVE_FLOOR)
-    reason = "needs every class of the teacher at T = 1, and only the largest are stored"
-    return dict.fromkeys(NEEDED, reason)
+    return unavailable(inputs)
 
 
 def _of_both(name: str) -> bool:
@@ -286,7 +235,7 @@ def _metric_columns(
         found |= metrics.rows(
             others,
             teacher=target(tile, 1.0) if target is not None else _ranked(tile, pair),
-            student=tile.logits("student") if "student" in tile else None,
+            student=_student(tile) if "student" in tile else None,
             labels=tile.labels() if "labels" in tile else None,
         )
     return found
@@ -294,4 +243,12 @@ def _metric_columns(
 
 def _ranked(tile: Tile, pair: Pair | None) -> Any:
     """What tells a teacher's top class, which no temperature changes, and little else."""
-    return _known(tile) if pair is not None else None
+    return known_of(tile, "teacher") if pair is not None else None
+
+
+def _student(tile: Tile) -> Any:
+    return (
+        known_of(tile, "student")
+        if tile.inputs["student"].lacks_classes
+        else tile.logits("student")
+    )

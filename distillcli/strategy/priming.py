@@ -10,8 +10,7 @@ from distillcli.kernels import Wanted, fill
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.metrics import METRICS
 from distillcli.numerics import Logits
-
-Target = Callable[[Tile, float], Logits]
+from distillcli.strategy.terms import Target
 
 
 def primer(
@@ -20,6 +19,7 @@ def primer(
     metrics: Collection[str],
     target: Target | None,
     teachers: Sequence[str],
+    student: bool,
     temperature: float,
 ) -> Callable[[Tile], None]:
     """Prepares a tile for its measure.
@@ -29,6 +29,7 @@ def primer(
         metrics: names of the metrics.
         target: what the student is held against, at a temperature.
         teachers: roles of teachers that are held against the labels one by one.
+        student: whether there is a student whose classes are all known.
         temperature: that of the loss and of the KL metrics.
     """
     columns = {column for name in metrics for column in METRICS[name].columns}
@@ -39,7 +40,7 @@ def primer(
     agree = ranked or "top1_agreement" in columns
 
     def sides(tile: Tile) -> dict[str, Logits]:
-        found = {"student": tile.logits("student")} if "student" in tile else {}
+        found = {"student": tile.logits("student")} if student else {}
         return found | ({"teacher": target(tile, 1.0)} if target is not None else {})
 
     def one_by_one(tile: Tile) -> list[Logits]:

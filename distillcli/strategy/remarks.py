@@ -40,12 +40,7 @@ def targets(config: Config, inputs: Inputs) -> Iterator[str]:
         f"{item.reader.where}: read as {known.kind} formed at temperature {known.temperature:g}, "
         "as the file says"
     )
-    if known.top_k is not None:
-        yield (
-            f"{item.reader.where}: the {known.top_k:,} largest of {known.classes:,} classes are "
-            "known; the others are one class, a tail bucket, which never makes a divergence larger"
-        )
-    elif known.temperature != 1 and known.words.get("combine") != "logits":
+    if known.top_k is None and known.temperature != 1 and known.words.get("combine") != "logits":
         yield (
             f"{item.reader.where}: the blend was formed at temperature {known.temperature:g}; its "
             "figures at other temperatures are those of the stored targets"

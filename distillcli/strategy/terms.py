@@ -13,6 +13,7 @@ from distillcli.numerics import Logits, multiplied
 from distillcli.strategy.inputs import Inputs
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
+Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
 # Teacher and student over the same classes, at a temperature.
 Pair = Callable[[Tile, float], tuple[Logits, Logits]]
 

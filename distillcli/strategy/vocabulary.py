@@ -35,10 +35,11 @@ def compared(config: Config, items: Sequence[Input]) -> list[Input]:
     rule, scores = config.vocabulary, [item for item in items if item.is_scores]
     if rule.rule == "error" or not scores:
         return _student_labels(items)
-    if len(scores) < len([item for item in items if item.classes is not None]):
-        where = next(item.reader.where for item in items if item.top_of is not None)
-        problem = "holds the largest classes only; vocabulary is for whole rows"
-        raise MismatchError(where, problem, "declare the classes of both sides: classes: N")
+    for item in items:
+        if item.lacks_classes:
+            problem = "does not hold every class; vocabulary is for whole rows"
+            hint = "leave it out; the largest classes alone go with classes: N of the other side"
+            raise MismatchError(item.reader.where, problem, hint)
     if rule.map is not None:
         return _mapped(items, rule.map)
     common = min(item.width for item in scores)
