@@ -35,10 +35,10 @@ def blend(
         ConfigError: the weights do not fit the teachers, or their sum is not positive.
     """
     check_same_shape(**{f"teacher {i}": one for i, one in enumerate(logits)})
-    shares = _shares(logits, weights)
+    parts = shares(logits, weights)
     if combine == "logits":
-        return Logits(_weighted_sum([(one.scores, share) for one, share in shares]))
-    logs = [(one.log_softmax(temperature), share) for one, share in shares]
+        return Logits(_weighted_sum([(one.scores, share) for one, share in parts]))
+    logs = [(one.log_softmax(temperature), share) for one, share in parts]
     if combine == "probabilities":
         return Logits(_log_of_mean(logs) * temperature)
     return Logits(Logits(_weighted_sum(logs)).log_softmax() * temperature)
@@ -47,7 +47,7 @@ def blend(
 Share = float | Array  # of one teacher: for all rows, or [rows]
 
 
-def _shares(
+def shares(
     logits: Sequence[Logits], weights: Sequence[float] | Sequence[Array]
 ) -> list[tuple[Logits, Share]]:
     """The teachers that take part, each with its share."""

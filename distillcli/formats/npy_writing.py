@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distillcli.formats.elements import Array
-from distillcli.formats.sidecar import BLOCK_BYTES, Blocks, crc_of
+from distillcli.formats.sidecar import BLOCK_BYTES, Blocks, crc_of, written_crc
 
 
 class NpyWriter:
@@ -23,8 +23,8 @@ class NpyWriter:
         """
         self._fd = fd
         self._rows = max(1, BLOCK_BYTES // (dtype.itemsize * shape[1]))
-        self._waiting = np.empty((0, shape[1]), dtype)
         self._sums: list[str] = []
+        self._crc = self._summed = 0  # of the block that is not whole yet, and its rows
         header = io.BytesIO()
         fields = {"descr": dtype.newbyteorder("<").str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, fields)
@@ -37,14 +37,16 @@ class NpyWriter:
             OSError: the disk refuses.
         """
         self._write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
-        self._waiting = np.concatenate([self._waiting, rows])
-        while len(self._waiting) >= self._rows:
-            self._sums.append(crc_of(self._waiting[: self._rows]))
-            self._waiting = self._waiting[self._rows :]
+        while len(rows):
+            part, rows = np.split(rows, [self._rows - self._summed])
+            self._crc, self._summed = crc_of(part, self._crc), self._summed + len(part)
+            if self._summed == self._rows:
+                self._sums.append(written_crc(self._crc))
+                self._crc = self._summed = 0
 
     def blocks(self) -> Blocks:
         """The checksums, once all rows are written."""
-        last = [crc_of(self._waiting)] if len(self._waiting) else []
+        last = [written_crc(self._crc)] if self._summed else []
         return Blocks(self._rows, (*self._sums, *last))
 
     def close(self, words: Mapping[str, str] | None = None) -> None:

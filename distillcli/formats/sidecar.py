@@ -141,12 +141,17 @@ class CheckedArray:
         return held[1]
 
     def _check(self, index: int, rows: Array) -> None:
-        if index >= len(self.blocks.crc32) or self.blocks.crc32[index] != crc_of(rows):
+        if index >= len(self.blocks.crc32) or self.blocks.crc32[index] != written_crc(crc_of(rows)):
             first = index * self.blocks.rows
             problem = f"rows {first:,} to {first + len(rows):,} do not match their checksum"
             raise FormatError(self.where, problem, DAMAGED)
 
 
-def crc_of(rows: Array) -> str:
-    """CRC-32 of the bytes of some rows, in C order."""
-    return f"{crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data):08x}"
+def crc_of(rows: Array, before: int = 0) -> int:
+    """CRC-32 of the bytes of some rows, in C order, and of those before."""
+    return crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, before)
+
+
+def written_crc(crc: int) -> str:
+    """As it stands beside a file."""
+    return f"{crc:08x}"

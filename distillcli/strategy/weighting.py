@@ -8,17 +8,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from distillcli import metrics
+from distillcli import metrics, teachers
 from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
 from distillcli.config import Ensemble
 from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Measure
+from distillcli.kernels import blends
 from distillcli.numerics import Logits, cast
 from distillcli.strategy.mixture import ROWS, Fit, Floats, fit
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import RowValues
-from distillcli.teachers import Combine, blend
+from distillcli.teachers import Combine
 
 PER_ROW = ("confidence_per_row", "best_per_row")
 
@@ -69,13 +70,18 @@ def blended(
     at = 0.0 if ensemble.combine == "logits" else temperature
     return tile.once(
         f"blend {weighting.rule} at {at}",
-        lambda: blend(
+        lambda: _blend(tile)(
             [tile.logits(role) for role in roles],
             weights=weighting.of(tile, roles),
             combine=_combine(ensemble),
             temperature=temperature,
         ),
     )
+
+
+def _blend(tile: Tile) -> Callable[..., Logits]:
+    """The kernel where there is one, else the definition."""
+    return blends.blend if tile.backend.device == "cpu" else teachers.blend
 
 
 def _combine(ensemble: Ensemble) -> Combine:

@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from distillcli.formats.hdf5.writing import Hdf5Writer, Planned
 from distillcli.formats.npy_writing import NpyWriter
 from distillcli.formats.sidecar import mark_of, sidecar_of, words_beside
 from distillcli.targets.partial import ROLE, Partial
+from distillcli.targets.pieces import Piece
 from distillcli.targets.spec import Spec
 from distillcli.writing.outputs import mode_of, sync_folder, told
 
@@ -103,17 +104,27 @@ def _copy(
 ) -> dict[str, str]:
     """Hand every row to the writer; the SHA-256 of each dataset."""
     sums = {name: hashlib.sha256() for name in plan}
-    for piece in partial.pieces():
-        if stop.is_set():
-            break
-        size = 0
-        for name in plan:
-            rows = np.ascontiguousarray(piece.arrays[name])
-            sums[name].update(rows.reshape(-1).view(np.uint8).data)
-            writer.append(name, rows)
-            size += rows.nbytes
-        advance(piece.stop - piece.start, size)
+    with ThreadPoolExecutor(2, "reading and hashing") as pool:
+        for piece in _one_ahead(partial.pieces(), pool):
+            if stop.is_set():
+                break
+            size = 0
+            for name in plan:
+                for rows in piece.arrays[name]:
+                    hashed = pool.submit(sums[name].update, rows.reshape(-1).view(np.uint8).data)
+                    writer.append(name, rows)
+                    hashed.result()
+                    size += rows.nbytes
+            advance(piece.stop - piece.start, size)
     return {name: one.hexdigest() for name, one in sums.items()}
+
+
+def _one_ahead(pieces: Iterator[Piece], pool: Executor) -> Iterator[Piece]:
+    """The pieces, of which the next is read while one is in use."""
+    coming = pool.submit(next, pieces, None)
+    while (piece := coming.result()) is not None:
+        coming = pool.submit(next, pieces, None)
+        yield piece
 
 
 def _mark(path: Path) -> str:

@@ -29,6 +29,11 @@ class Encoded:
     lost: int
     entries: int
 
+    @property
+    def scores(self) -> Array:
+        """Those that stand for the classes, [rows, classes or the largest of them]."""
+        return self.arrays["targets" if "targets" in self.arrays else "values"]
+
 
 def encode(
     blend: Logits,
@@ -56,8 +61,8 @@ def encode(
     values = host(_values(blend, spec.kind, temperature))
     stored = _cast(values, spec, start, masked)
     lost = 0
-    if spec.kind == "probabilities":
-        lost = int(np.count_nonzero((stored == 0) & (host(blend.scores) > -np.inf)))
+    if spec.kind == "probabilities" and (nothing := stored == 0).any():
+        lost = int(np.count_nonzero(host(blend.scores)[nothing] > -np.inf))
     return Encoded({"targets": stored}, lost, stored.size)
 
 
@@ -72,7 +77,9 @@ def _values(blend: Logits, kind: str, temperature: float) -> Any:
 def _cast(values: Array, spec: Spec, start: int, masked: npt.NDArray[np.bool_] | None) -> Array:
     """The values in the stored type; those of rows that are no scores stay what they are."""
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(spec.dtype)
+        stored = values.astype(spec.dtype, copy=False)
+    if stored is values or not np.isinf(stored).any():
+        return stored
     beyond = np.isinf(stored) & np.isfinite(values)
     if masked is not None:
         beyond[masked] = False

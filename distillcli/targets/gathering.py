@@ -1,6 +1,6 @@
 """Rows as they are computed -> pieces that are kept, and the figures that go with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,30 +62,27 @@ class Gatherer:
 
     def add(self, rows: RowValues, made: Sequence[Encoded]) -> None:
         """Take up the rows that follow."""
-        names = made[0].arrays
-        arrays = {name: np.concatenate([one.arrays[name] for one in made]) for name in names}
-        bare = _bare(rows, arrays)
-        _blank(arrays, bare)
+        bare = _bare(rows, made)
+        _blank(made, bare)
         self.bare += int(np.count_nonzero(bare))
         self.lost += sum(one.lost for one in made)
         self.entries += sum(one.entries for one in made)
         for part in rows.pieces(self.step):
-            span = slice(part.start - rows.start, part.stop - rows.start)
-            self._take(part, {name: values[span] for name, values in arrays.items()})
+            self._take(part, list(_cut(made, part.start - rows.start, part.stop - rows.start)))
             if part.stop % self.step == 0 or part.stop == self.stop:
                 self._finish(part.stop)
 
-    def _take(self, rows: RowValues, arrays: Mapping[str, Array]) -> None:
+    def _take(self, rows: RowValues, arrays: Sequence[Mapping[str, Array]]) -> None:
         if self._start is None:
             self._start = rows.start
-        self._waiting.append(arrays)
+        self._waiting.extend(arrays)
         self.totals.add(rows)
         if self.held_out is not None and rows.stop > self.held_from:
             self.held_out.add(rows.part(max(rows.start, self.held_from), rows.stop))
 
     def _finish(self, stop: int) -> None:
         assert self._start is not None
-        arrays = {n: np.concatenate([one[n] for one in self._waiting]) for n in self._waiting[0]}
+        arrays = {name: [one[name] for one in self._waiting] for name in self._waiting[0]}
         state = {
             f"{name}/{key}": value
             for name, totals in self._running().items()
@@ -100,20 +97,34 @@ class Gatherer:
         return {"all": self.totals, **held}
 
 
-def _bare(rows: RowValues, arrays: Mapping[str, Array]) -> Array:
+def _bare(rows: RowValues, made: Sequence[Encoded]) -> Array:
     """Rows without usable inputs. Of those that are masked nobody has said so: they are looked at.
 
     A masked row has a target like any other, so that a file goes with its dump row by row.
     """
     if rows.masked is None:
         return ~rows.keep
-    scores = arrays["targets" if "targets" in arrays else "values"]
-    return np.where(rows.masked, ~np.isfinite(scores.max(axis=1)), ~rows.keep)
+    useless = np.concatenate([~np.isfinite(one.scores.max(axis=1)) for one in made])
+    return np.where(rows.masked, useless, ~rows.keep)
 
 
-def _blank(arrays: dict[str, Array], bare: Array) -> None:
+def _blank(made: Sequence[Encoded], bare: Array) -> None:
     """They hold NaN, so that what follows stays in its row."""
-    if bare.any():
-        for name, values in arrays.items():
+    start = 0
+    for one in made if bare.any() else ():
+        stop = start + len(one.scores)
+        for name, values in one.arrays.items():
             if name != "labels":
-                values[bare] = np.nan if values.dtype.kind == "f" else 0
+                values[bare[start:stop]] = np.nan if values.dtype.kind == "f" else 0
+        start = stop
+
+
+def _cut(made: Sequence[Encoded], first: int, last: int) -> Iterator[Mapping[str, Array]]:
+    """The rows `first` to `last` of what tile after tile holds."""
+    start = 0
+    for one in made:
+        stop = start + len(one.scores)
+        span = slice(max(0, first - start), min(stop, last) - start)
+        if span.start < span.stop:
+            yield {name: values[span] for name, values in one.arrays.items()}
+        start = stop

@@ -2,13 +2,14 @@
 
 import json
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from distillcli.formats.inflating import crc32
 
 MAGIC = b"distill-piece-1\n"
 _HEAD = struct.Struct("<QI")  # length of the header, CRC-32 of everything behind this
@@ -21,31 +22,45 @@ class Piece:
     """The rows `start` to `stop` of every dataset, and the figures of all rows up to `stop`.
 
     Args:
-        arrays: the rows, by name of the dataset.
+        arrays: the rows, by name of the dataset; one array after the other.
         state: what the figures need to go on from here.
         counts: lost and stored entries so far.
     """
 
     start: int
     stop: int
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Sequence[Array]]
     state: Mapping[str, Array] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def pack(piece: Piece) -> list[bytes | memoryview]:
     """The bytes of a piece, in parts."""
-    groups = {"arrays": piece.arrays, "state": piece.state}
+    groups = {"arrays": piece.arrays, "state": {name: [a] for name, a in piece.state.items()}}
     header: dict[str, Any] = {"start": piece.start, "stop": piece.stop, "counts": piece.counts}
     body: list[memoryview] = []
     for group, arrays in groups.items():
-        header[group] = [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()]
-        body += [np.ascontiguousarray(a).reshape(-1).view(np.uint8).data for a in arrays.values()]
+        header[group] = [_described(name, parts) for name, parts in arrays.items()]
+        body += [_bytes(part) for parts in arrays.values() for part in parts]
     text = json.dumps(header).encode("ascii")
-    crc = zlib.crc32(text)
+    crc = crc32(text)
     for part in body:
-        crc = zlib.crc32(part, crc)
+        crc = crc32(part, crc)
     return [MAGIC, _HEAD.pack(len(text), crc), text, *body]
+
+
+def _described(name: str, parts: Sequence[Array]) -> list[Any]:
+    """Name, type and shape of what several arrays make together."""
+    first, *others = parts
+    shape = list(first.shape)
+    if others:
+        shape[0] = sum(len(part) for part in parts)
+    return [name, first.dtype.str, shape]
+
+
+def _bytes(array: Array) -> memoryview:
+    data: memoryview = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return data
 
 
 def unpack(data: bytes) -> Piece | None:
@@ -54,7 +69,7 @@ def unpack(data: bytes) -> Piece | None:
     if not data.startswith(MAGIC) or len(data) < begin:
         return None
     length, crc = _HEAD.unpack_from(data, len(MAGIC))
-    if zlib.crc32(memoryview(data)[begin:]) != crc:
+    if crc32(memoryview(data)[begin:]) != crc:
         return None
     header = json.loads(data[begin : begin + length])
     at = begin + length
@@ -66,4 +81,5 @@ def unpack(data: bytes) -> Piece | None:
             values = np.frombuffer(data, kind, count, at).reshape(shape)
             groups[group][name] = values
             at += values.nbytes
-    return Piece(header["start"], header["stop"], **groups, counts=header["counts"])
+    rows = {name: [values] for name, values in groups["arrays"].items()}
+    return Piece(header["start"], header["stop"], rows, groups["state"], header["counts"])

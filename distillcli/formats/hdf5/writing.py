@@ -106,10 +106,11 @@ class _Rows:
         last = self._done + self._count == self._planned.shape[0]
         ready = self._count if last else self._count - self._count % step
         if ready:
-            held = np.concatenate(self._waiting)
+            held = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
             for start in range(0, ready, step):
                 self._write(held[start : min(start + step, ready)])
-            self._waiting, self._count = [held[ready:]], self._count - ready
+            self._count -= ready
+            self._waiting = [held[ready:]] if self._count else []
 
     def _write(self, rows: Array) -> None:
         target = self._dataset.get_space()
