@@ -89,44 +89,63 @@ class Input:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a run is cut: rows `first` to `stop`, tiles and slabs of so many rows."""
+    """How a run is cut: rows `first` to `stop`, tiles and slabs of so many rows.
+
+    Args:
+        origin: the row that tiles and slabs are counted from.
+    """
 
     first: int
     stop: int
     tile_rows: int
     slab_rows: int
+    origin: int = 0
 
     @classmethod
     def of(
-        cls, inputs: Sequence[Input], *, first: int, stop: int, itemsize: int, products: bool
+        cls,
+        inputs: Sequence[Input],
+        *,
+        first: int,
+        stop: int,
+        itemsize: int,
+        products: bool,
+        batch: int | None = None,
     ) -> "Grid":
-        """The cut for these inputs, computed on numbers of `itemsize` bytes."""
+        """The cut for these inputs, computed on numbers of `itemsize` bytes.
+
+        Args:
+            products: whether rows are multiplied by a matrix.
+            batch: rows that must be computed at once, counted from `first`.
+        """
         widest = max(item.width for item in inputs) * itemsize
         tile = min(TILE_ROWS, _power_of_two(TILE_BYTES // widest))
         if products:
             tile = max(tile, PRODUCT_ROWS)
+        tile = tile if batch is None else batch
         slab = min(SLAB_ROWS, SLAB_BYTES // sum(item.reader.row_bytes for item in inputs))
-        return cls(first, stop, tile, max(tile, slab - slab % tile))
+        origin = 0 if batch is None else first
+        return cls(first, stop, tile, max(tile, slab - slab % tile), origin)
 
     @property
     def rows(self) -> int:
         return self.stop - self.first
 
     def slabs(self) -> Iterator[tuple[int, int]]:
-        return _steps(self.first, self.stop, self.slab_rows)
+        return _steps(self.first, self.stop, self.slab_rows, self.origin)
 
     def tiles(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        return _steps(start, stop, self.tile_rows)
+        return _steps(start, stop, self.tile_rows, self.origin)
 
 
 def _power_of_two(number: int) -> int:
     return 1 << max(0, number.bit_length() - 1)
 
 
-def _steps(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
-    """`start` to `stop`, cut at the multiples of `step`."""
+def _steps(start: int, stop: int, step: int, origin: int) -> Iterator[tuple[int, int]]:
+    """`start` to `stop`, cut at the multiples of `step` from `origin`."""
     while start < stop:
-        end = min(stop, (start // step + 1) * step)
+        end = min(stop, origin + ((start - origin) // step + 1) * step)
         yield start, end
         start = end
 

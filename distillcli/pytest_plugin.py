@@ -109,7 +109,9 @@ def _limits(strategy: "Config", tolerances: Mapping[str, str | float]) -> "Check
     from distillcli.metrics import METRICS
 
     texts = [f"{name}:{limit}" for name, limit in tolerances.items()]
-    return demanding(strategy.check, fail_on(texts, metrics=tuple(METRICS), where="tolerances"))
+    terms = [term.name for term in strategy.terms()]
+    demanded = fail_on(texts, metrics=tuple(METRICS), terms=terms, where="tolerances")
+    return demanding(strategy.check, demanded)
 
 
 def _table(found: "Comparison") -> str:

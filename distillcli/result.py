@@ -47,12 +47,20 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One pair of layers of a progressive distillation; `loss` is unweighted."""
+    """One pair of layers of a progressive distillation; `loss` is unweighted.
+
+    `term`: which term it belongs to, where that is not `hidden`.
+    """
 
     student: int
     teacher: int
     weight: float
     loss: Number
+    term: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; the term where it is told."""
+        return {key: value for key, value in asdict(self).items() if key != "term" or value}
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,7 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready data, in the order in which it is documented."""
         data = asdict(self)
+        data["layers"] = self.layers and [layer.as_dict() for layer in self.layers]
         data["worst"] = self.worst and [row.as_dict() for row in self.worst]
         first = ("schema", "command", "strategy", "rows", "rows_skipped", "rows_masked")
         then = (

@@ -20,6 +20,8 @@ class Loss:
     name: str
     parameters: tuple[Parameter, ...] = ()
     inputs: tuple[str, ...] = ("teacher", "student")
+    family: str = "logits"
+    least_batch: int | None = None
 
 
 WARM = (
@@ -38,5 +40,6 @@ FEATURE_LOSSES = (Loss("mse"), Loss("cosine"), Loss("normalized_mse"))
 CATALOGUE = Catalogue(
     logit_losses={loss.name: loss for loss in LOGIT_LOSSES},
     feature_losses={loss.name: loss for loss in FEATURE_LOSSES},
+    label_losses={"cross_entropy": Loss("cross_entropy", inputs=("student", "labels"))},
     metrics=("kl_mean", "kl_p90", "top1_agreement", "student_accuracy"),
 )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -121,16 +122,23 @@ def loss_table() -> str:
 
     lines = ["| loss | of | formula | parameters | source |", "|---|---|---|---|---|"]
     for loss in LOSSES:
-        parameters = ", ".join(
-            f"`{one.name}` {str(one.default).lower() if one.kind is bool else f'{one.default:g}'}"
-            for one in loss.parameters
-            if not one.name.startswith(("temperature", "standardize"))
-        )
+        own = [one for one in loss.parameters if one.name not in SHARED]
+        parameters = ", ".join(f"`{one.name}` {default(one)}" for one in own)
         formula = loss.formula.replace("|", "\\|")
         lines.append(
             f"| `{loss.name}` | {loss.family} | {formula} | {parameters} | {loss.reference} |"
         )
     return "\n".join(lines)
+
+
+SHARED = ("temperature", "temperature_squared", "standardize")  # told below the table
+
+
+def default(parameter: Any) -> str:
+    """Its value where none is given, as the table shows it."""
+    if parameter.default is None:
+        return "(needed)"
+    return str(parameter.default).lower() if parameter.kind is bool else f"{parameter.default:g}"
 
 
 TABLE = re.compile(r"(<!-- table of losses -->\n).*?(\n<!-- /table of losses -->)", re.S)

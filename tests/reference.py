@@ -242,6 +242,188 @@ def standardized(row: Row) -> Row:
     return [(x - centre) / deviation for x in row]
 
 
+def l1(*, teacher: Row, student: Row) -> float:
+    """Mean of |teacher - student|."""
+    return math.fsum(abs(t - s) for t, s in zip(teacher, student, strict=True)) / len(teacher)
+
+
+def smooth_l1(*, teacher: Row, student: Row, beta: float = 1.0) -> float:
+    """Mean of d^2 / (2 beta), and |d| - beta / 2 from beta on."""
+    return huber(teacher=teacher, student=student, delta=beta) / beta
+
+
+# --- sequences, [positions][dim] ---------------------------------------------------------------
+
+
+def attention(*, teacher: list[Row], student: list[Row]) -> float:
+    """Sum of (A / |A| - B / |B|)^2."""
+    one, other = (unit([x for row in rows for x in row]) for rows in (teacher, student))
+    return math.fsum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+
+
+def minilm_relation(*, teacher: list[Row], student: list[Row], heads: int) -> float:
+    """Mean over heads and positions of KL(softmax(X X^T / sqrt(d)))."""
+    found = []
+    for head in range(heads):
+        sides = []
+        for rows in (teacher, student):
+            size = len(rows[0]) // heads
+            parts = [row[head * size : (head + 1) * size] for row in rows]
+            scale = math.sqrt(size)
+            sides.append([log_softmax([dot(a, b) / scale for b in parts]) for a in parts])
+        found += [divergence(p, q) for p, q in zip(*sides, strict=True)]
+    return mean(found)
+
+
+# --- relations of the rows of a batch: one number for the batch ---------------------------------
+
+
+def dot(xs: Row, ys: Row) -> float:
+    """The product of two rows."""
+    return math.fsum(x * y for x, y in zip(xs, ys, strict=True))
+
+
+def difference(xs: Row, ys: Row) -> Row:
+    """x - y."""
+    return [x - y for x, y in zip(xs, ys, strict=True)]
+
+
+def smooth(x: float) -> float:
+    """Huber with delta 1."""
+    return x * x / 2 if abs(x) <= 1 else abs(x) - 0.5
+
+
+def apart(one: list[Row], other: list[Row]) -> Row:
+    """All differences of the entries of two matrices."""
+    return [d for a, b in zip(one, other, strict=True) for d in difference(a, b)]
+
+
+def rkd_distance(*, teacher: list[Row], student: list[Row]) -> float:
+    """Mean over all pairs of Huber of the distances by their mean."""
+    sides = []
+    for rows in (teacher, student):
+        found = [[math.hypot(*difference(x, y)) for y in rows] for x in rows]
+        total = math.fsum(map(math.fsum, found)) / max(1, len(rows) * (len(rows) - 1))
+        sides.append([[x / (total or 1.0) for x in row] for row in found])
+    return mean([smooth(d) for d in apart(*sides)])
+
+
+def rkd_angle(*, teacher: list[Row], student: list[Row]) -> float:
+    """Mean over all triples of Huber of the cosines of the angles at the first."""
+    sides = []
+    for rows in (teacher, student):
+        lines = [[unit(difference(x, at)) for x in rows] for at in rows]
+        sides.append([dot(a, b) for line in lines for a in line for b in line])
+    return mean([smooth(d) for d in difference(*sides)])
+
+
+def similarity_preserving(*, teacher: list[Row], student: list[Row]) -> float:
+    """Mean squared difference of X X^T with rows of length 1."""
+    sides = [[unit([dot(x, y) for y in rows]) for x in rows] for rows in (teacher, student)]
+    return mean([d * d for d in apart(*sides)])
+
+
+def pkt(*, teacher: list[Row], student: list[Row]) -> float:
+    """Mean over all pairs of p log(p / q)."""
+    found = []
+    sides = []
+    for rows in (teacher, student):
+        units = [unit(row) for row in rows]
+        similar = [[(1 + dot(x, y)) / 2 for y in units] for x in units]
+        sides.append([[x / math.fsum(row) for x in row] for row in similar])
+    for one, other in zip(*sides, strict=True):
+        logs = [[math.log(x) if x > 0 else -math.inf for x in row] for row in (one, other)]
+        found.append(divergence(*logs) / len(one))
+    return mean(found)
+
+
+def nst(*, teacher: list[Row], student: list[Row]) -> float:
+    """MMD^2 of the dimensions, each of length 1 over the batch, with the kernel (x y)^2."""
+    one, other = (
+        [unit(list(column)) for column in zip(*rows, strict=True)] for rows in (teacher, student)
+    )
+
+    def kernel(xs: list[Row], ys: list[Row]) -> float:
+        return mean([dot(x, y) ** 2 for x in xs for y in ys])
+
+    return kernel(one, one) + kernel(other, other) - 2 * kernel(one, other)
+
+
+def correlation_congruence(
+    *, teacher: list[Row], student: list[Row], gamma: float = 0.4, order: int = 2
+) -> float:
+    """Mean squared difference of the Taylor series of the Gaussian kernel."""
+
+    def kernel(x: Row, y: Row) -> float:
+        powers = range(order + 1)
+        series = math.fsum((2 * gamma * dot(x, y)) ** p / math.factorial(p) for p in powers)
+        return math.exp(-2 * gamma) * series
+
+    sides = []
+    for rows in (teacher, student):
+        units = [unit(row) for row in rows]
+        sides.append([[kernel(x, y) for y in units] for x in units])
+    return mean([d * d for d in apart(*sides)])
+
+
+def linear_cka(*, teacher: list[Row], student: list[Row]) -> float:
+    """1 - HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)), HSIC = tr(K H L H)."""
+    sides = []
+    for rows in (teacher, student):
+        middle = [mean(list(column)) for column in zip(*rows, strict=True)]
+        centred = [difference(row, middle) for row in rows]
+        sides.append([dot(x, y) for x in centred for y in centred])
+    return 1.0 - dot(unit(sides[0]), unit(sides[1]))
+
+
+def linear_cka_unbiased(*, teacher: list[Row], student: list[Row]) -> float:
+    """The same from the unbiased estimate of HSIC by its three terms."""
+    sides = []
+    for rows in (teacher, student):
+        middle = [mean(list(column)) for column in zip(*rows, strict=True)]
+        centred = [difference(row, middle) for row in rows]
+        sides.append([[dot(x, y) * (x is not y) for y in centred] for x in centred])
+    own = unbiased_hsic(sides[0], sides[0]) * unbiased_hsic(sides[1], sides[1])
+    return 1.0 - unbiased_hsic(*sides) / math.sqrt(own) if own > 0 else 1.0
+
+
+def unbiased_hsic(one: list[Row], other: list[Row]) -> float:
+    """Of two matrices without their diagonal, symmetric."""
+    n = len(one)
+    sums = [[math.fsum(row) for row in rows] for rows in (one, other)]
+    trace = math.fsum(dot(a, b) for a, b in zip(one, other, strict=True))
+    totals = math.fsum(sums[0]) * math.fsum(sums[1]) / ((n - 1) * (n - 2))
+    return (trace + totals - 2 / (n - 2) * dot(*sums)) / (n * (n - 3))
+
+
+def dist(
+    *,
+    teacher: list[Row],
+    student: list[Row],
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+) -> float:
+    """T^2 [b mean over rows of 1 - Pearson + c mean over classes of it]."""
+    p, q = (
+        [[math.exp(x) for x in log_softmax(row, temperature)] for row in rows]
+        for rows in (teacher, student)
+    )
+    between = [pearson_distance(a, b) for a, b in zip(p, q, strict=True)]
+    columns = [[list(column) for column in zip(*rows, strict=True)] for rows in (p, q)]
+    within = [pearson_distance(a, b) for a, b in zip(*columns, strict=True)]
+    value = beta * mean(between) + gamma * mean(within)
+    return factor(temperature, temperature_squared) * value
+
+
+def pearson_distance(xs: Row, ys: Row) -> float:
+    """1 - the correlation, as half the squared distance of both at mean 0 and length 1."""
+    one, other = (unit([x - mean(row) for x in row]) for row in (xs, ys))
+    flat = not (any(one) and any(other))
+    return 1.0 if flat else math.fsum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / 2
+
+
 def mse(*, teacher: Row, student: Row) -> float:
     """Mean of (teacher - student)^2."""
     return math.fsum((t - s) ** 2 for t, s in zip(teacher, student, strict=True)) / len(teacher)

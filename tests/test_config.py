@@ -16,6 +16,7 @@ from distillcli.config import (
     Config,
     FromFile,
     LeastSquares,
+    LossChoice,
     Setting,
     XavierUniform,
     from_data,
@@ -154,7 +155,8 @@ def test_the_parts_of_a_progressive_config() -> None:
     part = config.progressive
     assert part is not None
     assert part.layer_mapping == ((0, 1), (1, 3))
-    assert (part.loss, part.layer_weights, part.projection) == ("mse", "uniform", None)
+    assert part.loss == LossChoice("mse", {})
+    assert (part.layer_weights, part.projection) == ("uniform", None)
     assert (part.hidden_weight, part.response_weight) == (1.0, 1.0)
     assert config.response is None
     assert config.teacher_hidden is not None

@@ -15,7 +15,16 @@ import reference
 from libraries import LIBRARIES, Library
 
 from distillcli.errors import MismatchError
-from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES, LOSSES, Loss, Parameter
+from distillcli.losses import (
+    FEATURE_LOSSES,
+    LABEL_LOSSES,
+    LOGIT_LOSSES,
+    LOSSES,
+    RELATION_LOSSES,
+    SCORE_LOSSES,
+    Loss,
+    Parameter,
+)
 from distillcli.numerics import Logits
 from distillcli.teachers import blend
 
@@ -49,9 +58,11 @@ def rows_of(classes: int, scale: float, distance: float, masked: bool) -> tuple[
 
 def settings(loss: Loss) -> list[dict[str, Any]]:
     """Parameters to try: the defaults, then others for each parameter that there is."""
-    tried = [{p.name: value} for p in loss.parameters for value in others(p)]
+    needed = {p.name: others(p)[0] for p in loss.parameters if p.default is None}
+    tried = [{**needed, p.name: value} for p in loss.parameters for value in others(p)]
     both = [{"temperature": 3.0, "temperature_squared": False}]
-    return [{}, *tried, *(both if "temperature" in {p.name for p in loss.parameters} else [])]
+    names = {p.name for p in loss.parameters}
+    return [needed, *tried, *(both if "temperature" in names else [])]
 
 
 def others(parameter: Parameter) -> list[Any]:
@@ -72,8 +83,16 @@ def inputs_of(loss: Loss, teacher: Any, student: Any, labels: Any = None) -> dic
     """What a loss takes of these; without labels they are class 0."""
     if labels is None:
         labels = np.zeros(len(student), dtype=np.int64)
+    if loss.family == "sequences" and len(teacher.shape) == 2:
+        teacher, student = in_sequences(teacher), in_sequences(student)
     given = {"teacher": teacher, "student": student, "labels": labels}
     return {name: given[name] for name in loss.inputs}
+
+
+def in_sequences(x: Any) -> Any:
+    """Rows as sequences of two positions: [rows, 2, an even number]."""
+    there, back = np.concatenate([x, -x], axis=1), np.concatenate([x[:, ::-1], x], axis=1)
+    return np.stack([there, back], axis=1)
 
 
 def expected(loss: Loss, inputs: dict[str, Any], **parameters: Any) -> list[float]:
@@ -83,6 +102,8 @@ def expected(loss: Loss, inputs: dict[str, Any], **parameters: Any) -> list[floa
     if parameters.pop("standardize", False):
         for side in ("teacher", "student"):
             columns[side] = [reference.standardized(row) for row in columns[side]]
+    if loss.least_batch is not None:
+        return [slow(**columns, **parameters)]
     return [
         slow(**dict(zip(inputs, row, strict=True)), **parameters)
         for row in zip(*columns.values(), strict=True)
@@ -111,7 +132,9 @@ def test_agrees_with_the_reference(library: Library, dtype: str, loss: Loss) -> 
         arrays = {name: library.array(x, x.dtype.name) for name, x in inputs.items()}
         for parameters in settings(loss):
             values = library.host(loss.function(**arrays, **parameters))
-            assert values.dtype == np.float64
+            assert (values.dtype, values.shape) == (np.float64, (5,))
+            if loss.least_batch is not None:
+                values = values.mean(keepdims=True)
             slow = expected(loss, inputs, **parameters)
             np.testing.assert_allclose(values, slow, **TOLERANCES[dtype], err_msg=str(parameters))
 
@@ -186,7 +209,7 @@ def test_values_of_other_tools() -> None:
     teacher, student = np.array(PEERS["teacher"]), np.array(PEERS["student"])
 
     def mean(name: str, **parameters: Any) -> float:
-        function = LOGIT_LOSSES[name].function
+        function = SCORE_LOSSES[name].function
         return float(function(teacher=teacher, student=student, **parameters).mean())
 
     labels = np.array(PEERS["labels"])
@@ -214,18 +237,28 @@ def test_values_of_other_tools() -> None:
         "mdistiller_dkd_T4_nckd": mean("dkd", labels=labels, alpha=0.0, beta=1.0, temperature=4.0),
         "mdistiller_dkd_a1_b8_T4": mean("dkd", labels=labels, temperature=4.0),
         "uld_sorted_L1_sum_mean_over_tokens": mean("uld"),
+        "dist_inter_T1": mean("dist", gamma=0.0),
+        "dist_intra_T1": mean("dist", beta=0.0),
+        "dist_inter_T4": mean("dist", gamma=0.0, temperature=4.0),
+        "rkd_d": mean("rkd_distance"),
+        "repdistiller_rkd_25_50": 25 * mean("rkd_distance") + 50 * mean("rkd_angle"),
+        "spkd": mean("similarity_preserving"),
+        "linear_cka_biased": 1 - mean("linear_cka"),
+        "linear_cka_unbiased": 1 - mean("linear_cka_unbiased"),
     }
     published = {name: PEER_VALUES[name] for name in measured}
     assert measured == pytest.approx(published, rel=1e-9, abs=1e-12)
 
 
 def test_values_of_tools_that_add_an_epsilon() -> None:
-    """Tools that divide by the deviation + 1e-7 are as far off as that makes them."""
+    """Tools that add 1e-7 to deviations or to probabilities are as far off as that makes them."""
     teacher, student = np.array(PEERS["teacher"]), np.array(PEERS["student"])
     plain = {"temperature": 2.0, "temperature_squared": False, "standardize": True}
     value = LOGIT_LOSSES["kl"].function(teacher=teacher, student=student, **plain).mean()
     least = min(rows.std(axis=1, ddof=1).min() for rows in (teacher, student))
     assert value == pytest.approx(PEER_VALUES["logitstd_T2_noT2"], rel=2e-7 / least)
+    value = RELATION_LOSSES["pkt"].function(teacher=teacher, student=student).mean()
+    assert value == pytest.approx(PEER_VALUES["pkt_mean_over_B2"], abs=1e-7)
 
 
 SKEWED = {"alpha": 0.1}
@@ -380,16 +413,21 @@ def test_squares_of_large_float32_do_not_overflow() -> None:
 
 
 @DTYPES
-@BY_NAME
+@pytest.mark.parametrize(
+    "loss",
+    [loss for loss in LOSSES if loss.least_batch is None],
+    ids=lambda loss: f"{loss.family}-{loss.name}",
+)
 @pytest.mark.parametrize("classes", [2, 10, 1000, 8193])
 def test_rows_do_not_depend_on_the_tile(loss: Loss, dtype: str, classes: int) -> None:
     """Each row's loss has the same bits whether computed alone or among others."""
     teacher, student = (x.astype(dtype) for x in rows_of(classes, 4.0, 1.0, masked=False))
     inputs = inputs_of(loss, teacher, student, np.array([0, 1, 0, 1, 1]))
-    together = loss.function(**inputs)
+    needed = settings(loss)[0]
+    together = loss.function(**inputs, **needed)
     for start, stop in ((0, 1), (1, 3), (3, 5)):
         cut = {name: np.ascontiguousarray(x[start:stop]) for name, x in inputs.items()}
-        np.testing.assert_array_equal(loss.function(**cut), together[start:stop])
+        np.testing.assert_array_equal(loss.function(**cut, **needed), together[start:stop])
 
 
 @BY_NAME
@@ -398,16 +436,16 @@ def test_shapes_that_differ_are_refused(loss: Loss) -> None:
     labels = np.zeros(3, dtype=np.int64)
     wrong: list[tuple[Any, Any, str]] = []
     if "teacher" in loss.inputs:
-        wrong.append((np.zeros((2, 3)), np.zeros((3, 3)), r"teacher \[2, 3\], student \[3, 3\]"))
+        wrong.append((np.zeros((2, 3)), np.zeros((3, 3)), r"teacher \[2, .*\], student \[3, .*\]"))
         if not loss.any_width:
             wrong.append(
-                (np.zeros((3, 3)), np.zeros((3, 4)), r"teacher \[3, 3\], student \[3, 4\]")
+                (np.zeros((3, 3)), np.zeros((3, 4)), r"teacher \[3, .*\], student \[3, .*\]")
             )
     if "labels" in loss.inputs:
         wrong.append((np.zeros((2, 3)), np.zeros((2, 3)), r"student \[2, 3\], labels \[3\]"))
     for teacher, student, shown in wrong:
         with pytest.raises(MismatchError, match=shown):
-            loss.function(**inputs_of(loss, teacher, student, labels))
+            loss.function(**inputs_of(loss, teacher, student, labels), **settings(loss)[0])
 
 
 @BY_NAME
@@ -415,7 +453,7 @@ def test_one_dimension_is_refused(loss: Loss) -> None:
     """The error says how one row is written."""
     row = np.zeros(3)
     with pytest.raises(MismatchError, match=r"reshape\(1, -1\)"):
-        loss.function(**inputs_of(loss, row, row))
+        loss.function(**inputs_of(loss, row, row), **settings(loss)[0])
 
 
 @pytest.mark.parametrize("loss", LOGIT_LOSSES.values(), ids=lambda loss: loss.name)

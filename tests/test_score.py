@@ -15,7 +15,7 @@ import reference
 import safetensors.numpy
 from runs import ROOT, distill, saved, scored, written
 
-from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES, Loss
+from distillcli.losses import FEATURE_LOSSES, LOSSES, SCORE_LOSSES, Loss
 from distillcli.metrics import METRICS
 from distillcli.result import Result
 
@@ -59,7 +59,7 @@ ALL_LOGITS = {**LOGITS, "labels": "labels.npy"}
 
 
 def response(**section: Any) -> dict[str, Any]:
-    return {"strategy": "response", **ALL_LOGITS, "response": section}
+    return {"strategy": "response", **ALL_LOGITS, "batch_size": ROWS, "response": section}
 
 
 def slow_rows(name: str, teacher: Any, student: Any, **parameters: Any) -> list[float]:
@@ -70,6 +70,8 @@ def slow_rows(name: str, teacher: Any, student: Any, **parameters: Any) -> list[
         columns = {side: list(map(reference.standardized, rows)) for side, rows in columns.items()}
     if "labels" in inspect.signature(slow).parameters:
         columns["labels"] = LABELS.tolist()
+    if any(one.name == name and one.least_batch is not None for one in LOSSES):
+        return [slow(**columns, **parameters)]
     rows = zip(*columns.values(), strict=True)
     return [slow(**dict(zip(columns, row, strict=True)), **parameters) for row in rows]
 
@@ -109,13 +111,14 @@ def settings(loss: Loss) -> dict[str, Any]:
 def with_and_without_square() -> list[Any]:
     """Each loss with its parameters; where it has the factor T^2, also without it."""
     found = []
-    for name, loss in LOGIT_LOSSES.items():
+    for name, loss in SCORE_LOSSES.items():
         found.append(pytest.param(loss, settings(loss), id=name))
         if any(one.name == "temperature_squared" for one in loss.parameters):
             plain = {**settings(loss), "temperature_squared": False}
             found.append(pytest.param(loss, plain, id=f"{name} without T^2"))
-        even = {**settings(loss), "standardize": True}
-        found.append(pytest.param(loss, even, id=f"{name}, standardized"))
+        if any(one.name == "standardize" for one in loss.parameters):
+            even = {**settings(loss), "standardize": True}
+            found.append(pytest.param(loss, even, id=f"{name}, standardized"))
     return found
 
 

@@ -8,7 +8,10 @@ from typing import Any
 from distillcli.checking.saved import saved_facts
 from distillcli.result import Result
 
-CONDITIONS = ("schema", "strategy", "losses", "temperature", "rows", "classes", "precision")
+CONDITIONS = (
+    *("schema", "strategy", "losses", "temperature", "batch"),
+    *("rows", "classes", "precision"),
+)
 
 _LONGEST = 120
 _SECTIONS = ("response", "progressive", "ensemble")
@@ -51,6 +54,7 @@ def _conditions(result: Result) -> dict[str, dict[str, Any]]:
         "strategy": {"strategy": result.strategy},
         "losses": dict(_losses(result)),
         "temperature": {"temperature": facts.get("temperature")},
+        "batch": {"rows of a batch that losses relate": facts.get("related_rows")},
         "rows": {
             "rows": result.rows,
             "rows masked": result.rows_masked,
@@ -70,6 +74,19 @@ def _losses(result: Result) -> Iterator[tuple[str, Any]]:
     yield from _leaves("weight of ", result.weights)
     for section in _SECTIONS:
         yield from _leaves("", _parameters(saved_facts(result, "config", section), section))
+    yield from _leaves("losses.", _by_name(saved_facts(result, "config", "losses")))
+
+
+def _by_name(entries: Any) -> dict[str, Any]:
+    """The entries of `losses` by what they are called, without weights, which the result has."""
+    listed = entries if isinstance(entries, list | tuple) else ()
+    found = [entry for entry in listed if isinstance(entry, Mapping)]
+    return {
+        str(entry.get("as", entry.get("name"))): {
+            key: value for key, value in entry.items() if key not in ("as", "weight")
+        }
+        for entry in found
+    }
 
 
 def _parameters(written: Any, section: str) -> dict[str, Any]:

@@ -135,6 +135,9 @@ class _Fields:
     def text(self, key: str) -> str:
         return self._typed(key, str)
 
+    def maybe_text(self, key: str) -> str | None:
+        return self.text(key) if self.data.get(key) is not None else None
+
     def count(self, key: str) -> int:
         return self.whole(self._value(key), key)
 
@@ -230,6 +233,7 @@ def _layer(fields: _Fields) -> LayerResult:
         teacher=fields.count("teacher"),
         weight=fields.finite(fields.number("weight"), "weight"),
         loss=fields.number("loss"),
+        term=fields.maybe_text("term"),
     )
 
 

@@ -105,7 +105,8 @@ def _limits(strategy: "Config | None", texts: list[str]) -> "Check":
     from distillcli.config import Check, demanding, fail_on
     from distillcli.metrics import METRICS
 
-    demanded = fail_on(texts, metrics=tuple(METRICS))
+    terms = [] if strategy is None else [term.name for term in strategy.terms()]
+    demanded = fail_on(texts, metrics=tuple(METRICS), terms=terms)
     return demanding(Check() if strategy is None else strategy.check, demanded)
 
 

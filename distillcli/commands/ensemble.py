@@ -11,11 +11,12 @@ from distillcli.config import Config
 from distillcli.ensembles.blend_run import BlendRun, Done, hash_of, job_of
 from distillcli.ensembles.blending import Blending
 from distillcli.ensembles.ensemble_result import EnsembleResult
-from distillcli.errors import DataError, DistillError, UsageError
+from distillcli.errors import ConfigError, DataError, DistillError, UsageError
 from distillcli.formats.hdf5.writing import Planned
 from distillcli.planning.memory import require_room
 from distillcli.sinks.tabulate import input_facts, versions
 from distillcli.strategy.badrows import bad_rows
+from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import opened
 from distillcli.strategy.measures import remarks_on
 from distillcli.strategy.passes import ALL, Passes, Watch
@@ -69,6 +70,7 @@ def ensemble(
     started = time.perf_counter()
     if config.ensemble is None:
         raise UsageError(config.where("strategy"), "must be ensemble", "see distill init ensemble")
+    _refuse_relations(config)
     backend = choose(config.device)
     if backend.note is not None:
         note(backend.note)
@@ -89,6 +91,16 @@ def ensemble(
         for text in notes:
             note(text)
         return _result(passes, spec, plan, done, notes, started)
+
+
+def _refuse_relations(config: Config) -> None:
+    """Rows are blended one by one, and pieces of the file are no batches."""
+    for term in config.terms():
+        if loss_of(term).least_batch is not None:
+            problem = (
+                f"{term.loss.name} relates the rows of a batch, which is left to distill score"
+            )
+            raise ConfigError(config.where(*term.path), problem, "take it out of losses here")
 
 
 def _require_free(path: Path, existing: Existing, job: Mapping[str, Any]) -> None:

@@ -70,7 +70,8 @@ def score(
         )
         with collecting(passes, what, wishes) as found:
             roles = list(inputs.items)
-            for rows in passes.rows("score", found.measure(), roles, products=what.products):
+            measure, products = found.measure(), what.products
+            for rows in passes.rows("score", measure, roles, products=products, batch=what.batch):
                 found.add(rows)
         done = found.totals.finish()
         classes = {**vocabulary_facts(config, inputs, done), **tail_facts(config, inputs, done)}

@@ -6,11 +6,11 @@ from pathlib import Path
 from distillcli.checking.saved import read_result
 from distillcli.config import Catalogue, Config, Setting, from_data, load, parse_value
 from distillcli.errors import FormatError, UsageError
-from distillcli.losses import FEATURE_LOSSES, LOGIT_LOSSES
+from distillcli.losses import LABEL_LOSSES, LAYER_LOSSES, SCORE_LOSSES
 from distillcli.metrics import METRICS
 from distillcli.result import part_taken
 
-CATALOGUE = Catalogue(LOGIT_LOSSES, FEATURE_LOSSES, tuple(METRICS))
+CATALOGUE = Catalogue(SCORE_LOSSES, LAYER_LOSSES, LABEL_LOSSES, tuple(METRICS))
 
 _KEYS = {
     "--teacher": "teacher",

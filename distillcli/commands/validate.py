@@ -112,10 +112,12 @@ def _run(passes: Passes, what: Scoring, fitted: Sequence[int]) -> Run:
 
 def _layers(passes: Passes, what: Scoring) -> Iterator[PlannedLayer]:
     progressive = passes.config.progressive
-    for layer in what.layers:
+    layers = [(term, layer) for term in what.terms for layer in term.layers]
+    for term, layer in layers:
         assert progressive is not None
         student, teacher = widths(passes.inputs, (layer.student, layer.teacher))
-        matrix = _described(progressive.projection) if student != teacher else None
+        needed = student != teacher and not term.known.any_width
+        matrix = _described(progressive.projection) if needed else None
         yield PlannedLayer(layer.student, layer.teacher, layer.weight, student, teacher, matrix)
 
 

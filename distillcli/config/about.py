@@ -44,6 +44,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "response": "The response term: alpha * soft loss + (1 - alpha) * cross-entropy.",
         "progressive": "The hidden-layer term.",
         "ensemble": "The blend of the teachers, and the loss against it.",
+        "losses": "Terms of the loss, each {name, weight, as, on, parameters}, all computed in one "
+        "pass. The strategy's own terms are there too where their keys are written.",
         "check": "What distill check lets pass.",
     },
     "LongSource": {
@@ -73,7 +75,7 @@ ABOUT: dict[str, dict[str, str]] = {
     },
     "ProgressiveSection": {
         "layer_mapping": "Pairs [student layer, teacher layer], counted from 0.",
-        "loss": "The loss of a pair of layers; default mse.",
+        "loss": "The loss of a pair of layers, by name or as {name, parameters}; default mse.",
         "hidden_weight": "The weight of the hidden-layer term; default 1.0.",
         "response_weight": "The weight of the response term, if there is one; default 1.0.",
         "layer_weights": "uniform (default), or one weight per pair, normalised to sum 1.",

@@ -37,12 +37,19 @@ _FORMS = ("alpha", "preset", "soft_label_weight", "hard_label_weight")
 
 @dataclass(frozen=True)
 class Builder:
-    """What the builders share. `labels`: whether the config has labels."""
+    """What the builders share.
+
+    Args:
+        labels: whether the config has labels.
+        listed: what the entries of `losses` compare; those stand in for terms of the strategy's
+            own that nobody has written.
+    """
 
     problems: Problems
     reader: SourceReader
     catalogue: Catalogue
     labels: bool
+    listed: frozenset[str] = frozenset()
 
     def where(self, *path: str) -> str:
         """The place of another key, for messages that name two."""
@@ -70,12 +77,14 @@ def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) 
         build.problems.add((*path, "layer_mapping"), "is missing", hint)
     hidden = given_or(written.hidden_weight, 1.0)
     outer = given_or(written.response_weight, 1.0)
-    if hidden == 0 and (outer == 0 or not responds):
+    unwritten = written.loss is None and written.hidden_weight is None
+    elsewhere = "hidden" in build.listed and unwritten
+    if hidden == 0 and (outer == 0 or not responds) and not build.listed:
         problem = "is 0, and there is no other term"
         build.problems.add((*path, "hidden_weight"), problem, "give one term a weight above 0")
     return Progressive(
         layer_mapping=pairs,
-        loss=feature_loss(build.problems, build.catalogue, written.loss),
+        loss=(None if elsewhere else feature_loss(build.problems, build.catalogue, written.loss)),
         hidden_weight=hidden,
         response_weight=outer,
         layer_weights=_shares(
@@ -90,6 +99,7 @@ def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ense
     path = ("ensemble", "weights")
     _check_rule(build, written)
     alpha, assumed = written.alpha, False
+    elsewhere = alpha is None and bool(build.listed)
     if alpha is None:
         assumed = not build.labels and not build.problems.touch(("ensemble", "alpha"))
         alpha = 1.0 if assumed else ALPHA
@@ -101,9 +111,9 @@ def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ense
         combine=written.combine or "logits",
         weights=weights,
         temperature=temperature,
-        soft_weight=alpha,
-        hard_weight=complement(alpha),
-        alpha_assumed=assumed,
+        soft_weight=0.0 if elsewhere else alpha,
+        hard_weight=0.0 if elsewhere else complement(alpha),
+        alpha_assumed=assumed and not elsewhere,
         fit_rows=given_or(written.fit_rows, 1.0),
     )
 

@@ -19,11 +19,20 @@ LOSS_NAMES = ("loss", "soft", "hard", "hidden")  # the total and the terms; the 
 _NUMBER = re.compile(r"(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 
 
-def check_block(problems: Problems, catalogue: Catalogue, written: CheckSection | None) -> Check:
-    """The block as it is in force; entries that name no number are noted as mistakes."""
+def check_block(
+    problems: Problems,
+    catalogue: Catalogue,
+    written: CheckSection | None,
+    terms: Sequence[str] = (),
+) -> Check:
+    """The block as it is in force; entries that name no number are noted as mistakes.
+
+    Args:
+        terms: the names of the terms in `losses`.
+    """
     if written is None:
         return Check()
-    known = (*LOSS_NAMES, *catalogue.metrics)
+    known = (*LOSS_NAMES, *terms, *catalogue.metrics)
     for name in written.metrics or {}:
         _check_name(problems, ("check", "metrics", name), name, known)
     default = written.default or ToleranceSection()
@@ -54,14 +63,21 @@ def _unknown(name: str, known: Sequence[str]) -> tuple[str, str]:
 
 
 def fail_on(
-    texts: Sequence[str], *, metrics: Sequence[str], where: str = "--fail-on"
+    texts: Sequence[str],
+    *,
+    metrics: Sequence[str],
+    terms: Sequence[str] = (),
+    where: str = "--fail-on",
 ) -> tuple[tuple[str, Tolerance], ...]:
     """`name:5%` and `name:0.001` as tolerances; a name may be a pattern like `*_accuracy`.
+
+    Args:
+        metrics, terms: the numbers there may be, beside the loss and the strategies' own terms.
 
     Raises:
         UsageError: not of that form, or no such number.
     """
-    return tuple(_fail_on(text, (*LOSS_NAMES, *metrics), where) for text in texts)
+    return tuple(_fail_on(text, (*LOSS_NAMES, *terms, *metrics), where) for text in texts)
 
 
 def _fail_on(text: str, known: Sequence[str], where: str) -> tuple[str, Tolerance]:

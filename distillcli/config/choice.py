@@ -20,35 +20,57 @@ def given_or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def feature_loss(problems: Problems, catalogue: Catalogue, name: str | None) -> str:
-    """The name of the loss between layers."""
-    if name is not None and name not in catalogue.feature_losses:
-        _unknown_loss(problems, ("progressive", "loss"), name, catalogue.feature_losses)
-    return name or "mse"
+def feature_loss(problems: Problems, catalogue: Catalogue, written: Any) -> LossChoice:
+    """The loss between layers: its name, or a mapping with its parameters."""
+    path: Path = ("progressive", "loss")
+    if isinstance(written, str):
+        if written not in catalogue.feature_losses:
+            unknown_loss(problems, path, written, catalogue.feature_losses)
+            return LossChoice(written, {})
+        written = {"name": written}
+    return chosen(problems, catalogue.feature_losses, written, path, default="mse")
 
 
 def soft_loss(
     problems: Problems, catalogue: Catalogue, written: Mapping[str, Any] | None
 ) -> LossChoice:
-    """The loss between teacher and student, with a value for each of its parameters."""
+    """The loss between teacher and student."""
     path: Path = ("response", "soft_loss")
+    return chosen(problems, catalogue.logit_losses, written, path, default="kl")
+
+
+def chosen(
+    problems: Problems,
+    losses: Mapping[str, LossSpec],
+    written: Mapping[str, Any] | None,
+    path: Path,
+    *,
+    default: str,
+    temperature: float = TEMPERATURE,
+) -> LossChoice:
+    """A loss and a value for each of its parameters.
+
+    Args:
+        losses: those that there are.
+        written: the name, under `name`, and parameters.
+        default: the name where none is given.
+        temperature: where none is given.
+    """
     given = {key: value for key, value in (written or {}).items() if key != "name"}
     name = (written or {}).get("name")
-    losses = catalogue.logit_losses
     if name is None:
-        name = "kl"
+        name = default
     elif not isinstance(name, str):
         problems.add((*path, "name"), f"must be the name of a loss, not {shown(name)}")
-        return LossChoice("kl", {})
+        return LossChoice(default, {})
     if name not in losses:
-        _unknown_loss(problems, (*path, "name"), name, losses)
+        unknown_loss(problems, (*path, "name"), name, losses)
         return LossChoice(name, {})
-    return LossChoice(name, _parameters(problems, losses[name], given, path))
+    return LossChoice(name, _parameters(problems, losses[name], given, path, temperature))
 
 
-def _unknown_loss(
-    problems: Problems, path: Path, name: str, losses: Mapping[str, LossSpec]
-) -> None:
+def unknown_loss(problems: Problems, path: Path, name: str, losses: Mapping[str, LossSpec]) -> None:
+    """Note that there is no such loss."""
     close = nearest(name, losses)
     hint = f"did you mean {close}?" if close else None
     problems.add(path, f"must be {_listing(losses)}, not {shown(name)}", hint)
@@ -60,15 +82,19 @@ def _listing(names: Mapping[str, LossSpec]) -> str:
 
 
 def _parameters(
-    problems: Problems, loss: LossSpec, given: Mapping[str, Any], path: Path
+    problems: Problems, loss: LossSpec, given: Mapping[str, Any], path: Path, temperature: float
 ) -> dict[str, Any]:
-    values = {parameter.name: default_of(parameter) for parameter in loss.parameters}
+    values = {one.name: default_of(one, temperature) for one in loss.parameters}
     checks = {parameter.name: check_of(parameter) for parameter in loss.parameters}
     for key, value in given.items():
         if key not in checks:
             _unknown_parameter(problems, loss, key, path)
         elif value is not None:
             values[key] = _checked(problems, checks[key], value, (*path, key))
+    for name, value in values.items():
+        if value is None and given.get(name) is None:
+            hint = f"write it, like {{name: {loss.name}, {name}: 8}}"
+            problems.add((*path, name), f"is missing: {loss.name} needs it", hint)
     weights = [name for name in values if name.endswith("_weight")]
     if weights and all(values[name] == 0 for name in weights):
         problems.add(path, f"{' and '.join(weights)} are both 0", "one must be above 0")
@@ -77,9 +103,9 @@ def _parameters(
     return {name: value for name, value in values.items() if name not in off or value}
 
 
-def default_of(parameter: ParameterSpec) -> Any:
-    """Its value in a config that gives none."""
-    return TEMPERATURE if parameter.name == "temperature" else parameter.default
+def default_of(parameter: ParameterSpec, temperature: float = TEMPERATURE) -> Any:
+    """Its value in a config that gives none; None where it must be given."""
+    return temperature if parameter.name == "temperature" else parameter.default
 
 
 def check_of(parameter: ParameterSpec) -> Number | Whole | Flag:
@@ -109,7 +135,7 @@ def _unknown_parameter(problems: Problems, loss: LossSpec, key: str, path: Path)
     hint = f"did you mean {close}?" if close and close != key else None
     origins = problems.origins
     if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):
-        hint = f"{over.where} keeps the other keys of soft_loss: set all of it, "
+        hint = f"{over.where} keeps the other keys of {path[-1]}: set all of it, "
         hint += f"like {dotted(path)}={{name: {loss.name}}}"
     has = f"{loss.name} has {', '.join(names)}" if names else f"{loss.name} has no parameters"
     problems.add((*path, key), f"unknown key: {has}", hint)

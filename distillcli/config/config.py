@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path as FilePath
@@ -23,7 +23,7 @@ class ParameterSpec(Protocol):
 
     @property
     def default(self) -> Any:
-        """Its value where the config gives none; a temperature is 4 all the same."""
+        """Its value where the config gives none, None where it must; a temperature is 4."""
 
     @property
     def low(self) -> float | None:
@@ -53,6 +53,14 @@ class LossSpec(Protocol):
     def inputs(self) -> Sequence[str]:
         """The arrays that it takes: some of teacher, student and labels."""
 
+    @property
+    def family(self) -> str:
+        """What it compares; those of `sequences` keep the positions of a row together."""
+
+    @property
+    def least_batch(self) -> int | None:
+        """Of how many rows a batch must be whose rows it relates; None where it does not."""
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -60,6 +68,7 @@ class Catalogue:
 
     logit_losses: Mapping[str, LossSpec]
     feature_losses: Mapping[str, LossSpec]
+    label_losses: Mapping[str, LossSpec]
     metrics: Sequence[str]
 
 
@@ -69,6 +78,30 @@ class LossChoice:
 
     name: str
     parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A term of the loss.
+
+    Args:
+        name: what it is called in reports.
+        weight: its weight in the loss, outer weights multiplied in.
+        on: what it compares.
+        path: where it is written.
+    """
+
+    name: str
+    loss: LossChoice
+    weight: float
+    on: Literal["logits", "hidden"]
+    path: tuple[Key, ...] = field(default=(), compare=False)
+
+    def written(self) -> dict[str, Any]:
+        """The entry of `losses`."""
+        called = {"as": self.name} if self.name != self.loss.name else {}
+        own = {"on": self.on, "weight": self.weight}
+        return {"name": self.loss.name, **called, **own, **self.loss.parameters}
 
 
 @dataclass(frozen=True)
@@ -112,11 +145,12 @@ Projection = XavierUniform | LeastSquares | FromFile | None
 class Progressive:
     """Hidden layers: pairs (student layer, teacher layer), counted from 0.
 
-    `layer_weights`: "uniform", or one weight per pair with sum 1.
+    `layer_weights`: "uniform", or one weight per pair with sum 1. `loss`: None where the entries of
+    `losses` are all that compares layers.
     """
 
     layer_mapping: tuple[tuple[int, int], ...]
-    loss: str
+    loss: LossChoice | None
     hidden_weight: float
     response_weight: float
     layer_weights: Literal["uniform"] | tuple[float, ...]
@@ -230,8 +264,25 @@ class Config:
     response: Response | None
     progressive: Progressive | None
     ensemble: Ensemble | None
+    losses: tuple[LossTerm, ...]
     origins: Origins = field(compare=False, repr=False)
     check: Check = field(default_factory=Check, compare=False)  # limits, which no number depends on
+
+    def terms(self) -> tuple[LossTerm, ...]:
+        """All terms of the loss: those of the strategy's own keys, then those of `losses`."""
+        return (*self._own_terms(), *self.losses)
+
+    def _own_terms(self) -> Iterator[LossTerm]:
+        outer = self.progressive.response_weight if self.progressive is not None else 1.0
+        if self.ensemble is not None:
+            kl = LossChoice("kl", {"temperature": self.ensemble.temperature})
+            yield from _soft_and_hard(self.ensemble, kl, 1.0, ("ensemble",))
+        elif self.response is not None:
+            path = ("response", "soft_loss")
+            yield from _soft_and_hard(self.response, self.response.soft_loss, outer, path)
+        if self.progressive is not None and self.progressive.loss is not None:
+            weight, path = self.progressive.hidden_weight, ("progressive", "loss")
+            yield LossTerm("hidden", self.progressive.loss, weight, "hidden", path)
 
     def where(self, *path: Key) -> str:
         """`file:line:column: key` of a key, or the flag that set it; the file for no key."""
@@ -267,6 +318,7 @@ class Config:
             "response": self.response and _response(self.response),
             "progressive": self.progressive and _progressive(self.progressive, self.origins),
             "ensemble": self.ensemble and _ensemble(self.ensemble),
+            "losses": [term.written() for term in self.losses],
         }
         return {key: value for key, value in found.items() if value is not None and value != []}
 
@@ -274,6 +326,17 @@ class Config:
         """The hash of `resolved()`: equal for configs that mean the same."""
         text = json.dumps(self.resolved(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _soft_and_hard(
+    part: Response | Ensemble, soft: LossChoice, outer: float, path: tuple[Key, ...]
+) -> Iterator[LossTerm]:
+    """The two terms of class scores, as far as they have a weight."""
+    if part.soft_weight > 0:
+        yield LossTerm("soft", soft, outer * part.soft_weight, "logits", path)
+    if part.hard_weight > 0:
+        hard = LossChoice("cross_entropy", {})
+        yield LossTerm("hard", hard, outer * part.hard_weight, "logits", path)
 
 
 def complement(alpha: float) -> float:
@@ -298,12 +361,16 @@ def _response(response: Response) -> dict[str, Any]:
 def _progressive(progressive: Progressive, origins: Origins) -> dict[str, Any]:
     return {
         "layer_mapping": [list(pair) for pair in progressive.layer_mapping],
-        "loss": progressive.loss,
-        "hidden_weight": progressive.hidden_weight,
+        **({} if progressive.loss is None else _hidden(progressive.loss, progressive)),
         "response_weight": progressive.response_weight,
         "layer_weights": _words(progressive.layer_weights),
         "projection": _projection(progressive.projection, origins),
     }
+
+
+def _hidden(loss: LossChoice, progressive: Progressive) -> dict[str, Any]:
+    written = {"name": loss.name, **loss.parameters} if loss.parameters else loss.name
+    return {"loss": written, "hidden_weight": progressive.hidden_weight}
 
 
 def _projection(projection: Projection, origins: Origins) -> Any:
@@ -320,10 +387,11 @@ def _projection(projection: Projection, origins: Origins) -> Any:
 
 def _ensemble(ensemble: Ensemble) -> dict[str, Any]:
     fitted = {"fit_rows": ensemble.fit_rows} if ensemble.found_on_labels else {}
+    own = {"alpha": ensemble.soft_weight} if ensemble.soft_weight or ensemble.hard_weight else {}
     return {
         "combine": ensemble.combine,
         "weights": _words(ensemble.weights),
         **fitted,
         "temperature": ensemble.temperature,
-        "alpha": ensemble.soft_weight,
+        **own,
     }

@@ -35,6 +35,7 @@ SECTIONS: dict[Path, type[BaseModel]] = {
 _EXAMPLES = {
     "soft_loss": "write soft_loss: {name: kl, temperature: 4.0}",
     "layer_mapping": "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]",
+    "losses": "write a list, like [{name: kl, weight: 0.7}, {name: cross_entropy, weight: 0.3}]",
     "teachers": "write a list, like [a.npy, b.npy]",
     "check": "write check: {mode: drift, default: {rel: 1.0e-4, abs: 1.0e-6}}",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from distillcli.config import build
 from distillcli.config.check import check_block
+from distillcli.config.choice import TEMPERATURE
 from distillcli.config.config import IGNORE_INDEX, Catalogue, Config, Counting, Vocabulary
 from distillcli.config.explain import read
 from distillcli.config.models import (
@@ -21,6 +22,13 @@ from distillcli.config.models import (
 )
 from distillcli.config.settings import Origins, Problems, Setting, overlay
 from distillcli.config.sources import SourceReader
+from distillcli.config.terms import (
+    Around,
+    check_batches,
+    check_layers,
+    check_terms,
+    loss_terms,
+)
 from distillcli.config.text import escaped, nearest, shown
 from distillcli.config.tree import MAX_BYTES, parse
 from distillcli.errors import ConfigError, MissingError
@@ -180,10 +188,12 @@ def _instead(key: str, strategy: str) -> str:
 def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) -> Config:
     reader = SourceReader(problems)
     labels = written.labels is not None or problems.touch(("labels",))
-    builder = build.Builder(problems, reader, catalogue, labels)
+    listed = loss_terms(problems, catalogue, written.losses or (), _around(written, labels))
+    on = frozenset(term.on for term in listed)
+    builder = build.Builder(problems, reader, catalogue, labels, on)
     teachers = written.teachers or ()
     hidden = written.teacher_hidden, written.student_hidden
-    return Config(
+    config = Config(
         strategy=str(written.strategy),
         teacher=reader.source(written.teacher, ("teacher",)) if written.teacher else None,
         teachers=tuple(reader.source(one, ("teachers", i)) for i, one in enumerate(teachers)),
@@ -206,8 +216,25 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         response=_response(written, builder),
         progressive=_progressive(written, builder),
         ensemble=_ensemble(written, builder),
+        losses=listed,
         origins=problems.origins,
-        check=check_block(problems, catalogue, written.check),
+        check=check_block(problems, catalogue, written.check, [term.name for term in listed]),
+    )
+    terms = config.terms()
+    if listed:
+        check_terms(problems, catalogue, terms)
+    check_batches(problems, catalogue, terms, config.batch_size)
+    check_layers(problems, catalogue, terms)
+    return config
+
+
+def _around(written: WrittenConfig, labels: bool) -> Around:
+    blended = written.ensemble.temperature if written.ensemble is not None else None
+    return Around(
+        strategy=str(written.strategy),
+        logits=bool(written.teacher and written.student) or written.strategy == "ensemble",
+        labels=labels,
+        temperature=TEMPERATURE if blended is None else blended,
     )
 
 
@@ -268,6 +295,8 @@ def _response(written: WrittenConfig, builder: build.Builder) -> Any:
     if written.response is not None:
         return build.response(builder, written.response)
     if written.strategy != "response" or builder.problems.touch(("response",)):
+        return None
+    if written.losses is not None:
         return None
     return build.response(builder, ResponseSection())
 

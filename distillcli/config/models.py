@@ -127,7 +127,14 @@ class ProgressiveSection(Section):
     layer_mapping: (
         Annotated[list[Annotated[tuple[int, int], Pair()]], Field(min_length=1)] | None
     ) = None
-    loss: Annotated[str, Text("the name of a loss")] | None = None
+    loss: (
+        Annotated[
+            Annotated[str, Text("the name of a loss or {name: ..., parameters}"), Tag("<text>")]
+            | Annotated[dict[str, Any], Tag("<long>")],
+            Discriminator(_long_or_text),
+        ]
+        | None
+    ) = None
     hidden_weight: Weight | None = None
     response_weight: Weight | None = None
     layer_weights: Annotated[_Weights | _LayerWord, Discriminator(_list_or_word)] | None = None
@@ -206,4 +213,5 @@ class WrittenConfig(Section):
     response: ResponseSection | None = None
     progressive: ProgressiveSection | None = None
     ensemble: EnsembleSection | None = None
+    losses: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
     check: CheckSection | None = None

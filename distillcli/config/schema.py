@@ -64,18 +64,25 @@ def _tidied(schema: Any) -> Any:
 
 
 def _name_losses_and_metrics(sections: Mapping[str, Schema], catalogue: Catalogue) -> None:
-    losses = [_loss(loss) for loss in catalogue.logit_losses.values()]
+    losses = [_loss(loss, "kl") for loss in catalogue.logit_losses.values()]
     soft_loss = sections["ResponseSection"]["properties"]["soft_loss"]
     soft_loss["anyOf"] = [{"oneOf": losses}, {"type": "null"}]
     between_layers = sections["ProgressiveSection"]["properties"]["loss"]
-    between_layers["anyOf"] = [{"enum": list(catalogue.feature_losses)}, {"type": "null"}]
+    of_layers = catalogue.feature_losses.values()
+    bare = [loss.name for loss in of_layers if not _needed(loss)]
+    long = {"oneOf": [_loss(loss, "mse") for loss in of_layers]}
+    between_layers["anyOf"] = [{"enum": bare}, long, {"type": "null"}]
+    tables = (catalogue.label_losses, catalogue.logit_losses, catalogue.feature_losses)
+    entries = [_entry(loss) for table in tables for loss in table.values()]
+    terms = {"type": "array", "items": {"anyOf": entries}, "minItems": 1}
+    sections[""]["properties"]["losses"]["anyOf"] = [terms, {"type": "null"}]
     listed = {"type": "array", "items": {"enum": list(catalogue.metrics)}, "uniqueItems": True}
     metrics = sections[""]["properties"]["metrics"]
     metrics["anyOf"] = [{"enum": ["all", "none"]}, listed, {"type": "null"}]
 
 
-def _loss(loss: LossSpec) -> Schema:
-    """{name: ..., parameters}; the name may be left out where it is the default, kl."""
+def _loss(loss: LossSpec, default: str) -> Schema:
+    """{name: ..., parameters}; the name may be left out where it is the default."""
     parameters = {parameter.name: _parameter(parameter) for parameter in loss.parameters}
     schema = {
         "title": loss.name,
@@ -83,12 +90,31 @@ def _loss(loss: LossSpec) -> Schema:
         "properties": {"name": {"const": loss.name}, **parameters},
         "additionalProperties": False,
     }
-    return schema if loss.name == "kl" else {**schema, "required": ["name"]}
+    needed = [*([] if loss.name == default else ["name"]), *_needed(loss)]
+    return {**schema, "required": needed} if needed else schema
+
+
+def _needed(loss: LossSpec) -> list[str]:
+    """The parameters that must be given."""
+    return [one.name for one in loss.parameters if default_of(one) is None]
+
+
+def _entry(loss: LossSpec) -> Schema:
+    """An entry of `losses`."""
+    schema = _loss(loss, "")
+    common = {
+        "as": {"type": ["string", "null"], "description": "default: the name of the loss"},
+        "on": {"enum": ["logits", "hidden", None]},
+        "weight": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}], "default": 1.0},
+    }
+    return {**schema, "properties": {**schema["properties"], **common}}
 
 
 def _parameter(parameter: Any) -> Schema:
     values = TypeAdapter(Annotated[Any, check_of(parameter)]).json_schema()
     default = default_of(parameter)
+    if default is None:
+        return values
     return {
         "anyOf": [values, {"type": "null"}],
         "default": default,

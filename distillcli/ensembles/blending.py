@@ -60,7 +60,7 @@ class Blending:
         teachers = tuple(self._side(done, side) for side in _teachers(self.inputs))
         known = [(side.nll, index) for index, side in enumerate(teachers) if side.nll is not None]
         terms = self.student.terms if self.student is not None else ()
-        means = {term.name: done.mean(term.name) for term in terms}
+        means = {term.name: done.mean(term.column) for term in terms}
         loss = sum(term.weight * means[term.name] for term in terms if term.weight)
         return Figures(
             first=first,
@@ -181,7 +181,7 @@ def _names(
 ) -> Iterator[str]:
     """The columns, in order."""
     if student is not None:
-        yield from (term.name for term in student.terms)
+        yield from (term.column for term in student.terms)
         yield from ("kl", "top1_agreement")
     for side in sides:
         yield from (f"{side}_{name}" for name in (SIDE if "labels" in inputs else SIDE[2:]))

@@ -42,6 +42,8 @@ CLASS_MAP = Need((1,), False, "integers, one for each class of the student", "cl
 TOP_INDICES = Need((2, 3), False, "integers [rows, k]", "indices")
 TOP_LOG_Z = Need((1, 2), True, "one number a row")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
+SEQUENCES = Need((3,), True, "[rows, positions, width]")
+SEQUENCE_LAYERS = Need((3, 4), True, "[rows, positions, dim] or [layers, rows, positions, dim]")
 
 
 def candidates(infos: Sequence[ArrayInfo], need: Need, wanted: str) -> str:

@@ -9,7 +9,16 @@ from typing import TypeVar
 
 from distillcli.errors import FormatError, MissingError
 from distillcli.formats.files import InputFile
-from distillcli.formats.needs import LABELS, LAYERS, LOGITS, Need, candidates, check_array
+from distillcli.formats.needs import (
+    LABELS,
+    LAYERS,
+    LOGITS,
+    SEQUENCE_LAYERS,
+    SEQUENCES,
+    Need,
+    candidates,
+    check_array,
+)
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
 from distillcli.formats.npy import NpyFile
 from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
@@ -19,6 +28,10 @@ from distillcli.formats.shards import Shards
 from distillcli.formats.sidecar import Blocks, CheckedArray
 
 T = TypeVar("T")
+
+# What a layer must be, and an array of them, by how many axes a row has.
+_NEEDS = {1: LOGITS, 2: SEQUENCES}
+_LAYER_NEEDS = {1: LAYERS, 2: SEQUENCE_LAYERS}
 
 
 @dataclass(frozen=True)
@@ -122,13 +135,15 @@ def name_of(source: SourceLike) -> str:
     return parts[0] if len(parts) == 1 else f"[{', '.join(parts[:3])}{', ...' * (len(parts) > 3)}]"
 
 
-def open_layers(layers: LayersLike, *, role: str) -> list[Reader]:
+def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Reader]:
     """Open hidden states: one reader per layer, each [rows, dim] or [rows, positions, dim].
 
     Args:
         layers: one source per layer; or a single one: an HDF5 group with one dataset per layer
             (natural order of names), an array with a leading axis of layers, or one layer.
         role: as in "student hidden states".
+        row_dims: 2 where the positions of a row stay together: each layer is then [rows, positions,
+            dim], of so many rows.
 
     Raises:
         MissingError, FormatError, MismatchError, DataError: one line that names the file.
@@ -136,11 +151,12 @@ def open_layers(layers: LayersLike, *, role: str) -> list[Reader]:
     opened: list[Reader] = []
     try:
         if layers.single:
-            for opener in _layers_of(layers.sources[0], role):
+            for opener in _layers_of(layers.sources[0], role, row_dims):
                 opened.append(opener())
         else:
             for index, source in enumerate(layers.sources):
-                opened.append(open_rows(source, role=f"{role}, layer {index},", row_dims=1))
+                one = f"{role}, layer {index},"
+                opened.append(open_rows(source, role=one, row_dims=row_dims, need=_NEEDS[row_dims]))
     except BaseException:
         for reader in opened:
             reader.close()
@@ -148,23 +164,26 @@ def open_layers(layers: LayersLike, *, role: str) -> list[Reader]:
     return opened
 
 
-def _layers_of(source: SourceLike, role: str) -> list[Callable[[], Reader]]:
+def _layers_of(source: SourceLike, role: str, row_dims: int) -> list[Callable[[], Reader]]:
     """How to open each layer of a single source."""
     locations = locate(source, role)
-    members, shape = _opened(locations[0], role, partial(_look_for_layers, locations[0]))
+    members, shape = _opened(locations[0], role, partial(_look_for_layers, locations[0], row_dims))
     if members is not None:
-        return [partial(_open_member, source, locations, member, role) for member in members]
-    if len(shape) == 2:
-        return [partial(open_rows, source, role=role, row_dims=1)]
+        return [
+            partial(_open_member, source, locations, member, role, row_dims) for member in members
+        ]
+    if len(shape) == 1 + row_dims:
+        need = _NEEDS[row_dims]
+        return [partial(open_rows, source, role=role, row_dims=row_dims, need=need)]
     if len(locations) > 1:
         problem = f"is in {len(locations)} files, each with an axis of layers"
         hint = "list one source per layer instead; the shards of a layer are a glob or a list"
         raise FormatError(f"{role} in {name_of(source)}", problem, hint)
-    return [partial(_open_layer, locations[0], role, index) for index in range(shape[0])]
+    return [partial(_open_layer, locations[0], role, row_dims, index) for index in range(shape[0])]
 
 
 def _look_for_layers(
-    location: Location, file: InputFile, container: Container
+    location: Location, row_dims: int, file: InputFile, container: Container
 ) -> tuple[list[str] | None, tuple[int, ...]]:
     """The members of the group that is meant, or the shape of the array that is."""
     with closing(file), closing(container):
@@ -173,8 +192,8 @@ def _look_for_layers(
             raise FormatError(_where(file, location.dataset), "is an empty group")
         if members is not None:
             return members, ()
-        name, array = choose(file, container, location, LAYERS)
-        check_array(_where(file, name), array.shape, array.element, LAYERS)
+        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
+        check_array(_where(file, name), array.shape, array.element, _LAYER_NEEDS[row_dims])
         return None, array.shape
 
 
@@ -187,22 +206,24 @@ def _members(location: Location, container: Container) -> list[str] | None:
 
 
 def _open_member(
-    source: SourceLike, locations: Sequence[Location], member: str, role: str
+    source: SourceLike, locations: Sequence[Location], member: str, role: str, row_dims: int
 ) -> Reader:
     """One layer of a group, over all shards."""
     places = [replace(location, dataset=member) for location in locations]
     return _join(
-        [partial(_open_location, place, role, LOGITS, 1) for place in places], source, role
+        [partial(_open_location, place, role, _NEEDS[row_dims], row_dims) for place in places],
+        source,
+        role,
     )
 
 
-def _open_layer(location: Location, role: str, index: int) -> Reader:
+def _open_layer(location: Location, role: str, row_dims: int, index: int) -> Reader:
     """One layer of an array with a leading axis of layers."""
 
     def build(file: InputFile, container: Container) -> Reader:
-        name, array = choose(file, container, location, LAYERS)
+        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
         layer = array.layer(index)
-        lead = len(layer.shape) - 1
+        lead = len(layer.shape) - row_dims
         return ArrayReader(file, container, layer, dataset=name, lead=lead, suffix=f"[{index}]")
 
     return _opened(location, role, build)

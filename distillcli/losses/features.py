@@ -4,7 +4,7 @@ Every function takes arrays [rows, dim] of finite numbers and returns the loss o
 """
 
 from distillcli.backend import Array, namespace
-from distillcli.losses.table import Loss, loss
+from distillcli.losses.table import Loss, Threshold, loss
 from distillcli.numerics import check_same_shape, row_sum, scale_rows, widen
 
 FEATURE_LOSSES: dict[str, Loss] = {}
@@ -62,7 +62,7 @@ def cosine(*, teacher: Array, student: Array) -> Array:
     """
     check_same_shape(teacher=teacher, student=student)
     xp = namespace(teacher)
-    one, other = _unit(teacher), _unit(student)
+    one, other = unit(teacher), unit(student)
     value = 0.5 * _sum_of_squares(one - other)
     no_angle = ~(xp.any(one != 0, axis=-1) & xp.any(other != 0, axis=-1))
     return xp.where(no_angle, xp.ones_like(value), xp.clip(value, 0.0, 2.0))
@@ -91,18 +91,82 @@ def normalized_mse(*, teacher: Array, student: Array) -> Array:
     Reference: Sun, Cheng, Gan, Liu (2019), arXiv:1908.09355, section 3.2 (patient distillation).
     """
     check_same_shape(teacher=teacher, student=student)
-    return _sum_of_squares(_unit(teacher) - _unit(student)) / teacher.shape[1]
+    return _sum_of_squares(unit(teacher) - unit(student)) / teacher.shape[1]
 
 
-def _sum_of_squares(x: Array) -> Array:
-    wide = widen(x)
-    return row_sum(wide * wide)
+@loss(
+    FEATURE_LOSSES,
+    family="features",
+    formula="mean over dimensions of |teacher - student|",
+    reference="Kim, Park, Kwak (2018), arXiv:1802.04977",
+    laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
+)
+def l1(*, teacher: Array, student: Array) -> Array:
+    """Mean over the dimensions of the absolute difference.
+
+    Args:
+        teacher: features, [rows, dim].
+        student: features, same shape.
+
+    Returns:
+        [rows], >= 0, in the unit of the features.
+
+    Raises:
+        MismatchError: the shapes differ.
+
+    Reference: Kim, Park, Kwak (2018), arXiv:1802.04977.
+    """
+    check_same_shape(teacher=teacher, student=student)
+    return row_sum(namespace(teacher).abs(teacher - student)) / teacher.shape[1]
 
 
-def _unit(x: Array) -> Array:
+@loss(
+    FEATURE_LOSSES,
+    family="features",
+    formula="mean over dimensions of d^2 / (2 beta) where |d| <= beta, else |d| - beta / 2; "
+    "d = teacher - student",
+    reference="Girshick (2015), arXiv:1504.08083, equation 3",
+    laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
+)
+def smooth_l1(*, teacher: Array, student: Array, beta: Threshold = 1.0) -> Array:
+    """Mean over the dimensions of the absolute difference, squared where it is small.
+
+    It is the Huber loss with delta = beta, divided by beta.
+
+    Args:
+        teacher: features, [rows, dim].
+        student: features, same shape.
+        beta: the difference from which on the loss grows linearly, > 0.
+
+    Returns:
+        [rows], >= 0, in the unit of the features.
+
+    Raises:
+        MismatchError: the shapes differ.
+
+    Reference: Girshick (2015), arXiv:1504.08083, equation 3.
+    """
+    check_same_shape(teacher=teacher, student=student)
+    return row_sum(huber(widen(teacher - student), beta)) / (beta * teacher.shape[1])
+
+
+def huber(x: Array, delta: float) -> Array:
+    """x^2 / 2, growing linearly from |x| = delta on."""
+    xp = namespace(x)
+    size = xp.abs(x)
+    inner = xp.clip(size, 0.0, delta)
+    return inner * (size - 0.5 * inner)
+
+
+def unit(x: Array) -> Array:
     """Rows scaled to length 1, through their largest entry so that no square overflows."""
     xp = namespace(x)
     largest = xp.max(xp.abs(x), axis=-1, keepdims=True)
     x = x / xp.where(largest == 0, xp.ones_like(largest), largest)
     squares = _sum_of_squares(x)
     return scale_rows(x, 1.0 / xp.sqrt(xp.where(squares == 0, xp.ones_like(squares), squares)))
+
+
+def _sum_of_squares(x: Array) -> Array:
+    wide = widen(x)
+    return row_sum(wide * wide)

@@ -3,8 +3,9 @@
 Every function takes Logits, or plain arrays of logits, and returns the loss of each row, unreduced.
 """
 
-from distillcli.backend import Array, namespace
+from distillcli.backend import Array
 from distillcli.losses.features import cosine as feature_cosine
+from distillcli.losses.features import huber as feature_huber
 from distillcli.losses.features import mse as feature_mse
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
 from distillcli.losses.table import Temperature, Threshold, Weight, loss
@@ -137,9 +138,7 @@ def huber(*, teacher: Scores, student: Scores, delta: Threshold = 1.0) -> Array:
     Reference: Huber (1964), doi:10.1214/aoms/1177703732.
     """
     teacher, student = pair(teacher, student, same_kind=True)
-    size = namespace(teacher.raw).abs(widen(teacher.raw - student.raw))
-    inner = namespace(size).clip(size, 0.0, delta)
-    return row_sum(inner * (size - 0.5 * inner)) / size.shape[1]
+    return row_sum(feature_huber(widen(teacher.raw - student.raw), delta)) / teacher.shape[1]
 
 
 def _squares(teacher: Logits, student: Logits) -> Array:

@@ -5,8 +5,9 @@ Every function takes Logits, or plain arrays of logits, and returns the loss of 
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
+from distillcli.losses.features import cosine
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
-from distillcli.losses.table import Temperature, loss
+from distillcli.losses.table import Temperature, Weight, loss
 from distillcli.numerics import Logits, as_logits, probability_gap, row_sum
 
 
@@ -90,6 +91,56 @@ def uld(
     apart = p[:, -shared:] - q[:, -shared:]
     rows = row_sum(namespace(apart).abs(apart)) + row_sum(p[:, :-shared]) + row_sum(q[:, :-shared])
     return rows * factor(temperature, temperature_squared)
+
+
+@loss(
+    LOGIT_LOSSES,
+    family="logits",
+    formula="T^2 * [b (1 - Pearson(P, Q) over classes) + c (1 - Pearson(P, Q) over the rows of a "
+    "batch, mean over classes)]",
+    reference="Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536",
+    laws=("nonnegative", "symmetric", "shift_invariant", "permutable"),
+    least_batch=1,
+)
+def dist(
+    *,
+    teacher: Scores,
+    student: Scores,
+    beta: Weight = 1.0,
+    gamma: Weight = 1.0,
+    temperature: Temperature = 1.0,
+    temperature_squared: bool = True,
+) -> Array:
+    """Pearson distance of the probabilities between classes and within them.
+
+    Args:
+        teacher: logits of one whole batch, [rows, classes].
+        student: logits, same shape.
+        beta: weight b of the distance over the classes of each row.
+        gamma: weight c of the distance over the rows of each class.
+        temperature: divides both; > 0.
+        temperature_squared: whether the factor is there.
+
+    Returns:
+        [rows], in [0, 2 T^2 (b + c)]; the mean is the loss of the batch. The correlation with what
+        is constant is 0. No epsilon is added.
+
+    Raises:
+        MismatchError: the shapes differ.
+
+    Reference: Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536.
+    """
+    teacher, student = pair(teacher, student)
+    p, q = (side.wide.softened(temperature).probabilities for side in (teacher, student))
+    between = cosine(teacher=_centred(p), student=_centred(q))
+    within = cosine(teacher=_centred(p.T), student=_centred(q.T))
+    rows = beta * between + gamma * row_sum(within) / within.shape[0]
+    return rows * factor(temperature, temperature_squared)
+
+
+def _centred(x: Array) -> Array:
+    """Each row less its mean; exactly 0 where all its numbers are the same."""
+    return x - (row_sum(x) / x.shape[1])[:, None]
 
 
 def _sorted(scores: Logits, temperature: float) -> Array:

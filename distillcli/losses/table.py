@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from distillcli.backend import Array
 from distillcli.numerics import as_logits
 
-Family = Literal["labels", "logits", "features"]
+Family = Literal["labels", "logits", "features", "relations", "sequences"]
 Law = Literal[
     "zero_when_equal",
     "nonnegative",
@@ -40,15 +40,22 @@ Weight = Annotated[float, Range(0.0, math.inf)]
 Share = Annotated[float, Range(0.0, 1.0)]
 Threshold = Annotated[float, Range(1e-6, 1e6)]
 Ranks = Annotated[int, Range(2, 100)]
+Count = Annotated[int, Range(1, 1024)]
+Order = Annotated[int, Range(1, 16)]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that a config may set; `low` and `high` are None for a switch."""
+    """A parameter that a config may set.
+
+    Attributes:
+        default: its value where none is given; None where one must be.
+        low, high: both None for a switch.
+    """
 
     name: str
     kind: type
-    default: float | bool
+    default: float | bool | None
     low: float | None
     high: float | None
 
@@ -63,7 +70,8 @@ class Loss:
 
     Attributes:
         inputs: its arguments that are arrays: some of teacher, student, labels.
-        family: what it compares: logits with labels, logits with logits, features with features.
+        family: what it compares: logits with labels or logits, features of rows, how the rows of a
+            batch lie to each other, or sequences whose positions stay together.
         formula: the formula as plain text.
         reference: where it comes from.
         laws: what holds for every input.
@@ -73,6 +81,8 @@ class Loss:
         asks: the statistics of a pair of rows that it rests on, which a kernel may have left:
             KL(teacher || student), KL(student || teacher), mean squared difference, cosine.
         any_width: whether the rows of teacher and student may be of different lengths.
+        least_batch: of how many rows a batch must be whose rows it relates to each other; None
+            where each row stands alone.
     """
 
     name: str
@@ -88,6 +98,7 @@ class Loss:
     same_kind: bool
     any_width: bool
     asks: frozenset[Ask]
+    least_batch: int | None
 
 
 def loss(
@@ -102,6 +113,7 @@ def loss(
     same_kind: bool = False,
     asks: tuple[Ask, ...] = (),
     any_width: bool = False,
+    least_batch: int | None = None,
 ) -> Callable[[Function], Function]:
     """Enter the decorated function into a table of losses under its own name."""
 
@@ -122,6 +134,7 @@ def loss(
             same_kind=same_kind,
             asks=frozenset(asks),
             any_width=any_width,
+            least_batch=least_batch,
         )
         return function
 
@@ -143,10 +156,12 @@ def _standardizing(function: Callable[..., Array]) -> Callable[..., Array]:
     return call
 
 
+ARRAYS = ("teacher", "student", "labels")
+
+
 def _inputs(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The arguments that have no default."""
-    found = inspect.signature(function).parameters.values()
-    return tuple(one.name for one in found if one.default is inspect.Parameter.empty)
+    """The arguments that are arrays."""
+    return tuple(name for name in ARRAYS if name in inspect.signature(function).parameters)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
@@ -155,11 +170,12 @@ def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     return tuple(
         _parameter(name, hints[name], parameter.default)
         for name, parameter in signature.parameters.items()
-        if parameter.default is not inspect.Parameter.empty
+        if name not in ARRAYS
     )
 
 
-def _parameter(name: str, hint: Any, default: float | bool) -> Parameter:
+def _parameter(name: str, hint: Any, default: Any) -> Parameter:
+    default = None if default is inspect.Parameter.empty else default
     if hint is bool:
         return Parameter(name, bool, default, low=None, high=None)
     (span,) = (mark for mark in hint.__metadata__ if isinstance(mark, Range))

@@ -12,6 +12,7 @@ from distillcli.batches import Grid
 from distillcli.errors import DataError
 from distillcli.planning.plan import Part
 from distillcli.slabs import BUFFERS, read_ahead
+from distillcli.strategy.batchwise import related_rows
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.projections import widths
@@ -22,6 +23,7 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # exponentials, differences and what is on the way to them.
 COPIES = 10
 FLOAT = 8
+PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at once
 # Address space that a thread takes beside what it computes on. Where the last of it goes to one,
 # the C library ends the process instead of saying so.
 THREAD = 80 * 2**20
@@ -35,12 +37,13 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
         fitted: the pairs of layers whose projection is fitted in a first pass.
     """
     roles = list(passes.inputs.items)
-    grid = passes.grid(roles, products=what.products)
+    grid = passes.grid(roles, products=what.products, batch=what.batch)
     parts = [
         Part("program", PROGRAM, "Python, NumPy and HDF5"),
         *_slabs(passes, grid),
         *_own_tiles(passes, grid),
         _tiles(passes, grid),
+        *_relations(passes, grid),
         _row_values(what, grid),
         *_quantiles(what, grid.rows),
         *_fits(passes, fitted),
@@ -52,13 +55,22 @@ def require_room(passes: Passes) -> None:
     """Refuse rows so wide that what is read and computed at once cannot fit into the memory.
 
     Raises:
-        DataError: it names the input with the widest rows.
+        DataError: it names the input with the widest rows, or the batch that is too large.
     """
-    grid = passes.grid(list(passes.inputs.items), products=passes.config.progressive is not None)
+    roles, batch = list(passes.inputs.items), related_rows(passes.config)
+    grid = passes.grid(roles, products=passes.config.progressive is not None, batch=batch)
     parts = [*_slabs(passes, grid), *_own_tiles(passes, grid), _tiles(passes, grid)]
+    parts += _relations(passes, grid)
     need = sum(part.bytes for part in parts)
     there = memory_there(_threads(passes, grid))
     if need > there:
+        if batch is not None:
+            raise DataError(
+                passes.config.where("batch_size"),
+                f"batches of {grid.tile_rows:,} rows take about {need / 1e9:,.2f} GB of memory to "
+                f"compute with at once, and there is room for {there / 1e9:,.2f} GB",
+                "take a smaller batch_size, or try --threads 1",
+            )
         widest = max(passes.inputs, key=lambda item: item.width)
         raise DataError(
             widest.reader.where,
@@ -123,6 +135,14 @@ def _tiles(passes: Passes, grid: Grid) -> Part:
     values = rows * sum(item.width for item in passes.inputs)
     why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"
     return Part("computing", threads * COPIES * values * itemsize, why)
+
+
+def _relations(passes: Passes, grid: Grid) -> Iterator[Part]:
+    """Matrices of all pairs of rows of a batch."""
+    if related_rows(passes.config) is not None:
+        rows = min(grid.tile_rows, grid.rows)
+        size = _threads(passes, grid) * PAIR_MATRICES * rows * rows * FLOAT
+        yield Part("relations", size, f"{rows:,} x {rows:,} pairs of rows of a batch, a thread")
 
 
 def _row_values(what: Scoring, grid: Grid) -> Part:

@@ -83,7 +83,10 @@ def _shares(heading: str, values: Sequence[Number]) -> Column | None:
 def layers(result: Result) -> list[Column]:
     """One line per pair of layers."""
     found = result.layers or ()
+    terms = [layer.term or "hidden" for layer in found]
+    several = len(set(terms)) > 1
     return [
+        *([Column("term", [text.escape(term) for term in terms])] if several else []),
         Column("student\nlayer", [str(layer.student) for layer in found]),
         Column("teacher\nlayer", [str(layer.teacher) for layer in found]),
         Column("weight", text.shares(layer.weight for layer in found)),

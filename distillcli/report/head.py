@@ -13,7 +13,8 @@ def recipe(weights: Mapping[str, float], facts: Mapping[str, Any], page: Page) -
     names: Mapping[str, str] = facts.get("losses", {})
     parts = []
     for term, weight in weights.items():
-        name = f" ({text.escape(names[term])})" if term in names else ""
+        told = names.get(term, term)
+        name = f" ({text.escape(told)})" if told != term else ""
         parts.append(text.tied(f"{text.weight(weight)} {page.times} {text.escape(term)}{name}"))
     temperature = facts.get("temperature")
     at = "" if temperature is None else text.tied(f"T = {text.weight(temperature)}")

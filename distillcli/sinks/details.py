@@ -68,7 +68,7 @@ def _scores(inputs: Inputs, target: Target | None) -> dict[str, Callable[[Tile],
 
 def _loss(terms: Sequence[Term], tile: Tile, columns: Columns) -> Array:
     """The weighted loss of each row; a weight of 0 takes a term out, also an infinite one."""
-    return sum(term.weight * columns[term.name] for term in terms if term.weight)
+    return sum(term.weight * columns[term.column] for term in terms if term.weight)
 
 
 def _class(

@@ -45,13 +45,13 @@ class Table:
     done: Finished
 
     def terms(self) -> dict[str, Number]:
-        return {term.name: finite(self.done.mean(term.name)) for term in self.scoring.terms}
+        return {term.name: finite(self.done.mean(term.column)) for term in self.scoring.terms}
 
     def weights(self) -> dict[str, float]:
         return {term.name: term.weight for term in self.scoring.terms}
 
     def loss(self) -> Number:
-        means = {term.name: self.done.mean(term.name) for term in self.scoring.terms}
+        means = {term.column: self.done.mean(term.column) for term in self.scoring.terms}
         return _loss(self.scoring, means)
 
     @cached_property
@@ -88,16 +88,21 @@ class Table:
     def layers(self) -> tuple[LayerResult, ...] | None:
         found = tuple(
             LayerResult(
-                layer.student, layer.teacher, layer.weight, finite(self.done.mean(layer.column))
+                layer.student,
+                layer.teacher,
+                layer.weight,
+                finite(self.done.mean(layer.column)),
+                None if term.name == "hidden" else term.name,
             )
-            for layer in self.scoring.layers
+            for term in self.scoring.terms
+            for layer in term.layers
         )
         return found or None
 
     def nonfinite(self) -> dict[str, int]:
         """How many rows are infinite, by term and by the metrics made of a column."""
         counts = {name: self.done.nonfinite(name) for name in self.done.names}
-        found = {term.name: counts[term.name] for term in self.scoring.terms}
+        found = {term.name: counts[term.column] for term in self.scoring.terms}
         found |= {
             name: counts[METRICS[name].columns[0]]
             for name, value in self.metrics.items()
@@ -122,7 +127,7 @@ def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:
         start=batch.start,
         stop=batch.stop,
         loss=_loss(scoring, means),
-        terms={term.name: finite(means[term.name]) for term in scoring.terms},
+        terms={term.name: finite(means[term.column]) for term in scoring.terms},
         metrics=_few_metrics(scoring, means),
     )
 
@@ -140,7 +145,7 @@ def group_results(
 
 
 def _loss(scoring: Scoring, means: Mapping[str, float]) -> Number:
-    return finite(weighted({term.name: term.weight for term in scoring.terms}, means))
+    return finite(weighted({term.column: term.weight for term in scoring.terms}, means))
 
 
 def _few_metrics(scoring: Scoring, means: Mapping[str, float]) -> dict[str, Number]:
@@ -209,6 +214,7 @@ def _facts(passes: Passes, scoring: Scoring, done: Finished) -> dict[str, Any]:
         "losses": {term.name: term.loss for term in scoring.terms},
         "conventions": conventions(scoring),
         "temperature": scoring.temperature,
+        **({} if scoring.batch is None else {"related_rows": scoring.batch}),
         "precision": str(machine.precision),
         "device": machine.backend.device,
         "kernel": machine.backend.kernel,

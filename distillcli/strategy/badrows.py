@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from distillcli.backend import Array
+from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
-from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import Logits, finite_rows
+from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.topk import top_k
 from distillcli.strategy.vocabulary import others_bad
@@ -28,12 +28,14 @@ NOT_SCORES = {
 
 def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
     """Rows that nothing can be had from; a loss on raw outputs cannot use masked classes either."""
-    soft = config.response.soft_loss.name if config.response is not None else "kl"
-    masked = LOGIT_LOSSES[soft].allows_masked
+    on_scores = [term for term in config.terms() if term.on == "logits"]
+    strict = [term.loss.name for term in on_scores if not loss_of(term).allows_masked]
     hidden = [item.role for item in inputs if item.is_hidden]
     scores = [item.role for item in inputs if item.is_scores]
     tops = [item.role for item in inputs if item.top_of is not None]
-    no_mask = f"{NOT_FINITE}; -infinity, a masked class, is nothing that {soft} can use"
+    no_mask = (
+        f"{NOT_FINITE}; -infinity, a masked class, is nothing that {', '.join(strict)} can use"
+    )
 
     def bad(tile: Tile) -> BadRows:
         found: dict[tuple[str, str], Array] = {}
@@ -42,17 +44,22 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
         for role in scores:
             logits = tile.logits(role)
             found[role, NOT_SCORES[logits.kind]] = logits.bad | others_bad(tile, role)
-            if not masked:
+            if strict:
                 found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
         for role in tops:
             known = top_k(tile, role)
             found[role, NOT_SCORES["log_probabilities"]] = known.bad
             found[role, TOO_MUCH] = known.beyond
         for role in hidden:
-            found[role, NOT_FINITE] = ~finite_rows(tile.features(role))
+            found[role, NOT_FINITE] = ~finite_rows(_flat(tile.features(role)))
         return found
 
     return bad
+
+
+def _flat(x: Array) -> Array:
+    """Sequences [rows, positions, dim] as rows of numbers."""
+    return namespace(x).reshape(x, (x.shape[0], -1))
 
 
 def or_without_classes(

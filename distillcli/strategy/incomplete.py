@@ -3,11 +3,12 @@
 from typing import Any
 
 from distillcli.batches import Input
-from distillcli.config import Config
+from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.metrics import TOP
 from distillcli.strategy import floored
+from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.terms import temperature_of
 from distillcli.strategy.topk import LOG_Z, part_role
 
@@ -60,8 +61,7 @@ def check(config: Config, inputs: Any) -> None:
                 "store log_z, the log of the sum of exp(logit / T) over all classes, or set "
                 "tail: renormalize",
             )
-        if config.response is not None:
-            _check_loss(config, item)
+        _check_losses(config, item)
         if config.tail == "bucket":
             _check_temperature(config, item)
     if sides and sides[-1].role == "student":
@@ -74,13 +74,15 @@ def has_mass(inputs: Any, item: Input) -> bool:
 
 
 def _check_student(config: Config, item: Input) -> None:
-    if config.response is not None and config.response.hard_weight:
-        raise ConfigError(
-            config.where("response", "alpha"),
-            "leaves cross-entropy a weight, which needs every class of the student; "
-            f"{item.reader.where} holds the largest only",
-            "set alpha to 1",
-        )
+    for term in config.terms():
+        if loss_of(term).family == "labels":
+            listed = term.path[0] == "losses"
+            raise ConfigError(
+                config.where(*(term.path if listed else ("response", "alpha"))),
+                "leaves cross-entropy a weight, which needs every class of the student; "
+                f"{item.reader.where} holds the largest only",
+                "take it out" if listed else "set alpha to 1",
+            )
 
 
 def _check_alone(config: Config, item: Input) -> None:
@@ -94,24 +96,35 @@ def _check_alone(config: Config, item: Input) -> None:
         )
 
 
-def _check_loss(config: Config, item: Input) -> None:
-    assert config.response is not None
-    loss = config.response.soft_loss
+def _of_both_sides(config: Config) -> list[LossTerm]:
+    """The terms that hold the student's class scores against the teacher's."""
+    on_scores = [term for term in config.terms() if term.on == "logits"]
+    return [term for term in on_scores if "teacher" in loss_of(term).inputs]
+
+
+def _check_losses(config: Config, item: Input) -> None:
     able = [name for name, known in LOGIT_LOSSES.items() if known.allows_tail]
     held = "none below its floor" if item.floored else "the largest only"
-    if not LOGIT_LOSSES[loss.name].allows_tail or loss.parameters.get("standardize"):
-        raise ConfigError(
-            config.where("response", "soft_loss", "name"),
-            f"{loss.name} needs every class, and {item.reader.where} holds {held}",
-            f"{', '.join(able)} can do with a tail bucket, where the logits are not standardized",
-        )
+    for term in _of_both_sides(config):
+        if not loss_of(term).allows_tail or term.loss.parameters.get("standardize"):
+            raise ConfigError(
+                config.where(*term.path, "name"),
+                f"{term.loss.name} needs every class, and {item.reader.where} holds {held}",
+                f"{', '.join(able)} can do with a tail bucket, where the logits are not "
+                "standardized",
+            )
 
 
 def _check_temperature(config: Config, item: Input) -> None:
-    temperature = temperature_of(config)
-    where = item.reader.where
-    if config.response is not None:
-        where = config.where("response", "soft_loss", "temperature")
+    found = [
+        (config.where(*term.path, "temperature"), term.loss.parameters["temperature"])
+        for term in _of_both_sides(config)
+    ]
+    for where, temperature in found or [(item.reader.where, temperature_of(config))]:
+        _check_one_temperature(where, temperature, item)
+
+
+def _check_one_temperature(where: str, temperature: float, item: Input) -> None:
     if temperature != item.temperature:
         stored = f"{item.temperature:g}"
         other = "save logits of all classes"

@@ -19,6 +19,7 @@ from distillcli.formats import GROUPS, MASK, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
+from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.counting import GROUPED, MASKED, only_counted
 from distillcli.strategy.topk import INDICES, LOG_Z, part_role
 from distillcli.strategy.vocabulary import any_width, compared
@@ -225,7 +226,8 @@ def _logits(config: Config) -> Iterator[tuple[str, Source]]:
 
 def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) -> Iterator[Input]:
     """The layers that the mapping names; the others are closed again."""
-    readers = open_layers(layers, role=role)
+    kept = any(loss_of(term).family == "sequences" for term in config.terms())
+    readers = open_layers(layers, role=role, row_dims=2 if kept else 1)
     for index, reader in enumerate(readers):
         if index in wanted:
             yield Input(f"{role}[{index}]", reader)

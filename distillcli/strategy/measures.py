@@ -12,22 +12,19 @@ from distillcli.config import Config
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.numerics import Logits
 from distillcli.strategy.badrows import or_without_classes
+from distillcli.strategy.batchwise import Related, related_rows
 from distillcli.strategy.incomplete import unavailable
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.priming import primer
 from distillcli.strategy.tails import known_of, over_tails, pair_of, require_tails, tail_columns
 from distillcli.strategy.terms import (
-    Layer,
     Pair,
     Rows,
     Target,
     Term,
     check_kinds,
-    hidden_term,
-    layer_columns,
-    layers_of,
-    logit_terms,
     temperature_of,
+    terms_of,
 )
 from distillcli.strategy.vocabulary import lost_columns, over, uneven
 from distillcli.strategy.weighting import Weighting, blended
@@ -42,6 +39,7 @@ class Scoring:
         temperature: of the KL metrics: that of the soft loss, 1 where it has none.
         metrics: the names that can be had; `unavailable` are the others, each with the reason.
         products: whether rows are multiplied by matrices.
+        batch: the rows of a batch where a loss relates them to each other.
         blended: whether that is made of several teachers.
         over: which classes the figures are about, where these are not all.
         target: what the student is held against, at a temperature; None without logits.
@@ -49,11 +47,11 @@ class Scoring:
 
     measure: Measure
     terms: tuple[Term, ...]
-    layers: tuple[Layer, ...]
     temperature: float
     metrics: tuple[str, ...]
     unavailable: dict[str, str]
     products: bool
+    batch: int | None
     target: Target | None
     blended: bool
     over: str = ""
@@ -77,21 +75,22 @@ def scoring(
     """
     target = _target(config, inputs, weighting)
     pair = _pair(config, inputs, target)
-    terms = logit_terms(config, pair)
-    columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
-    layers: tuple[Layer, ...] = ()
-    if config.progressive is not None:
-        layers = tuple(layers_of(config))
-        columns |= layer_columns(config, layers, projections or {})
-        terms.append(hidden_term(config, layers, columns))
-    check_kinds(inputs, terms)
     temperature = temperature_of(config)
+    if config.ensemble is not None and target is not None:
+        bad = or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
+    bad = _remembered(bad)
+    batch = related_rows(config)
+    terms = terms_of(config, pair, projections or {}, Related(batch or 0, bad))
+    columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
+    for term in terms:
+        columns |= term.columns
+    check_kinds(inputs, terms)
     columns |= tail_columns(config, inputs, pair, temperature)
     wanted = metrics.METRICS if config.metrics == "all" else config.metrics
     there = _there(inputs, pair)
     lacking = _lacking(inputs)
     names = tuple(n for n in metrics.available(there) if n in wanted and n not in lacking)
-    own = {term.name: term.rows for term in terms}
+    own = {term.column: term.rows for term in terms}
 
     def compute(tile: Tile) -> Columns:
         measured = _metric_columns(tile, names, target, pair, temperature)
@@ -100,7 +99,7 @@ def scoring(
         return measured
 
     prepare = primer(
-        losses={term.loss for term in terms if term.name != "hidden" and term.as_stored},
+        losses={term.loss for term in terms if term.as_stored},
         metrics=names,
         target=target,
         teachers=inputs.teachers,
@@ -109,20 +108,23 @@ def scoring(
     )
     needed = {column for name in names for column in metrics.METRICS[name].columns}
     order = (*own, *columns, *(name for name in metrics.COLUMNS if name in needed))
-    if config.ensemble is not None and target is not None:
-        bad = or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
     return Scoring(
         Measure(order, compute, bad, prepare),
         tuple(terms),
-        layers,
         temperature,
         names,
         {n: lacking.get(n) or _reason(n, there) for n in wanted if n not in names},
         products=bool(projections),
+        batch=batch,
         target=target,
         blended=config.ensemble is not None,
         over=over(config, inputs) or over_tails(config, inputs),
     )
+
+
+def _remembered(bad: Callable[[Tile], BadRows]) -> Callable[[Tile], BadRows]:
+    """Found once for each tile: the fold asks for it, and what relates the rows of a batch."""
+    return lambda tile: tile.once("bad rows", partial(bad, tile))
 
 
 def _blend_at(target: Target, temperature: float, tile: Tile) -> Logits:

@@ -12,6 +12,7 @@ from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_row_order, row_values
+from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
 from distillcli.strategy.selection import Selection
@@ -56,31 +57,43 @@ class Passes:
 
         Raises:
             UsageError: the inputs end before the selection does.
+            ConfigError: the last batch is too small for a loss.
         """
         threads = config.threads if isinstance(config.threads, int) else available_threads()
         machine = Machine(backend, threads, precision(config, inputs))
-        return cls(config, inputs, machine, watch, *selection.bounds(inputs.rows))
+        first, stop = selection.bounds(inputs.rows)
+        check_last_batch(config, stop - first)
+        return cls(config, inputs, machine, watch, first, stop)
 
     @property
     def rows_taken(self) -> int:
         """How many rows there are from `first` to `stop`."""
         return self.stop - self.first
 
-    def grid(self, roles: Sequence[str], *, products: bool = False) -> Grid:
-        """The cut for a pass over these inputs."""
+    def grid(
+        self, roles: Sequence[str], *, products: bool = False, batch: int | None = None
+    ) -> Grid:
+        """The cut for a pass over these inputs; see `Grid.of`."""
         return Grid.of(
             self.inputs.only(roles),
             first=self.first,
             stop=self.stop,
             itemsize=np.dtype(self.machine.precision).itemsize,
             products=products,
+            batch=batch,
         )
 
     def rows(
-        self, label: str, measure: Measure, roles: Sequence[str], *, products: bool = False
+        self,
+        label: str,
+        measure: Measure,
+        roles: Sequence[str],
+        *,
+        products: bool = False,
+        batch: int | None = None,
     ) -> Iterator[RowValues]:
         """The row values of one pass, with progress."""
-        grid = self.grid(roles, products=products)
+        grid = self.grid(roles, products=products, batch=batch)
         items = self.inputs.only(roles)
         row_bytes = sum(item.reader.row_bytes for item in items)
         skip_bad = self.config.on_bad_rows == "skip"

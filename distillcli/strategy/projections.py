@@ -10,6 +10,7 @@ import numpy.typing as npt
 from distillcli.config import Config, FromFile, LeastSquares, XavierUniform
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.formats import Reader, open_rows, widen
+from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import Inputs
 
 Matrix = npt.NDArray[np.float64]
@@ -43,11 +44,16 @@ def least_squares(*, gram: Matrix, cross: Matrix, ridge: float) -> Matrix:
 def unequal_pairs(config: Config, inputs: Inputs) -> list[int]:
     """The pairs of the mapping whose widths differ, which a projection is for.
 
+    None where all losses between layers take widths that differ.
+
     Raises:
         ConfigError: there is such a pair and no projection.
     """
     assert config.progressive is not None
     pairs = config.progressive.layer_mapping
+    needing = [term for term in config.terms() if term.on == "hidden"]
+    if all(loss_of(term).any_width for term in needing):
+        return []
     unequal = [n for n, pair in enumerate(pairs) if len(set(widths(inputs, pair))) == 2]
     if unequal and config.progressive.projection is None:
         student, teacher = pairs[unequal[0]]

@@ -1,15 +1,17 @@
 """The terms of a loss: which column of a tile each of them is, and with what weight it counts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from distillcli.backend import Array
 from distillcli.batches import PRODUCT_ROWS, Tile
-from distillcli.config import Config, LossChoice
+from distillcli.config import Config, LossTerm
 from distillcli.errors import MismatchError
-from distillcli.losses import FEATURE_LOSSES, LABEL_LOSSES, LOGIT_LOSSES
+from distillcli.losses import Loss
 from distillcli.numerics import Logits, multiplied
+from distillcli.strategy.batchwise import Related, loss_of
 from distillcli.strategy.inputs import Inputs
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
@@ -23,28 +25,65 @@ class Term:
     """A part of the loss.
 
     Args:
-        name: `soft`, `hard` or `hidden`.
-        weight: its weight in the loss, outer weights multiplied in.
-        loss: which loss it is, and its convention in one line.
-        as_stored: whether it acts on the class scores as they are.
+        written: what the config says of it.
+        known: the loss.
+        convention: what it is, in one line.
+        rows: its values.
+        layers: the pairs of layers that it is the weighted sum of; none for class scores.
+        columns: their values.
     """
 
-    name: str
-    weight: float
-    loss: str
+    written: LossTerm
+    known: Loss
     convention: str
     rows: Rows
-    as_stored: bool = True
+    layers: tuple["Layer", ...] = ()
+    columns: Mapping[str, Rows] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.written.name
+
+    @property
+    def weight(self) -> float:
+        """Its weight in the loss, outer weights multiplied in."""
+        return self.written.weight
+
+    @property
+    def loss(self) -> str:
+        """The name of its loss."""
+        return self.known.name
+
+    @property
+    def column(self) -> str:
+        """The column with its values."""
+        return f"term {self.name}"
+
+    @property
+    def of_logits(self) -> bool:
+        """Whether it compares class scores."""
+        return self.written.on == "logits"
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether it acts on class scores as they are, not on standardized ones."""
+        return self.of_logits and not self.written.loss.parameters.get("standardize", False)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A pair of layers, its weight in the term `hidden` and its column."""
+    """A pair of layers, its weight in its term and its column."""
 
     student: int
     teacher: int
     weight: float
     column: str
+
+
+def on_stored(loss: Loss) -> bool:
+    """Whether a loss between class scores acts on the numbers as they are stored."""
+    return loss.same_kind or loss.family == "relations"
 
 
 def check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
@@ -53,8 +92,8 @@ def check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
     Raises:
         MismatchError: logits on one side and probabilities on the other.
     """
-    acting = [term.loss for term in terms if term.name == "soft"]
-    if "teacher" not in inputs or not any(LOGIT_LOSSES[name].same_kind for name in acting):
+    acting = [term.loss for term in terms if term.as_stored and on_stored(term.known)]
+    if "teacher" not in inputs or not acting:
         return
     teacher, student = inputs["teacher"], inputs["student"]
     if teacher.kind != student.kind:
@@ -65,101 +104,104 @@ def check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
         )
 
 
-def logit_terms(config: Config, pair: Pair | None) -> list[Term]:
-    """The soft and the hard term, as far as the strategy has them."""
-    outer = 1.0
-    if config.ensemble is not None:
-        part = config.ensemble
-        choice = LossChoice("kl", {"temperature": part.temperature})
-        soft, hard = part.soft_weight, part.hard_weight
-    elif config.response is not None:
-        outer = config.progressive.response_weight if config.progressive is not None else 1.0
-        choice = config.response.soft_loss
-        soft, hard = config.response.soft_weight, config.response.hard_weight
-    else:
-        return []
-    terms = []
-    if soft > 0 and pair is not None:
-        terms.append(_soft_term(choice, outer * soft, pair))
-    if hard > 0:
-        terms.append(_hard_term(outer * hard))
-    return terms
+def terms_of(
+    config: Config, pair: Pair | None, projections: Mapping[int, Array], related: Related
+) -> list[Term]:
+    """All terms that the strategy has; without both sides of class scores, none of those.
+
+    Args:
+        projections: the matrices of pairs of layers, by pair.
+        related: computes what relates the rows of a batch.
+    """
+    found = []
+    for written in config.terms():
+        known = loss_of(written)
+        if written.on == "hidden":
+            found.append(_hidden_term(config, written, known, projections, related))
+        elif pair is not None or "teacher" not in known.inputs:
+            found.append(_logit_term(written, known, pair, related))
+    return found
 
 
-def _soft_term(choice: LossChoice, weight: float, pair: Pair) -> Term:
-    loss = LOGIT_LOSSES[choice.name]
-    parameters = dict(choice.parameters)
+def _logit_term(written: LossTerm, known: Loss, pair: Pair | None, related: Related) -> Term:
+    parameters = dict(written.loss.parameters)
     temperature = parameters.get("temperature", 1.0)
 
-    def rows(tile: Tile) -> Array:
-        teacher, student = pair(tile, temperature)
-        labels = {"labels": tile.labels()} if "labels" in loss.inputs else {}
-        return loss.function(teacher=teacher, student=student, **labels, **parameters)
+    def inputs(tile: Tile) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if pair is not None and "teacher" in known.inputs:
+            found["teacher"], found["student"] = pair(tile, temperature)
+            if known.family == "relations":
+                found = {side: scores.raw for side, scores in found.items()}
+        else:
+            found["student"] = tile.logits("student")
+        if "labels" in known.inputs:
+            found["labels"] = tile.labels()
+        return found
 
-    convention = f"soft = {_with_values(loss.formula, parameters)}"
-    as_stored = not parameters.get("standardize", False)
-    return Term("soft", weight, loss.name, convention, rows, as_stored)
+    rows = partial(_rows, known, parameters, inputs, related)
+    formula = _with_values(known, parameters, related)
+    at = " at T = 1" if known.family == "labels" else ""
+    return Term(written, known, f"{written.name} = {formula}{at}", rows)
 
 
-def _with_values(formula: str, parameters: Mapping[str, float | bool]) -> str:
+def _rows(
+    known: Loss,
+    parameters: Mapping[str, Any],
+    inputs: Callable[[Tile], dict[str, Any]],
+    related: Related,
+    tile: Tile,
+) -> Array:
+    if known.least_batch is None:
+        return known.function(**inputs(tile), **parameters)
+    return related(tile, inputs(tile), partial(known.function, **parameters))
+
+
+_LETTERS = {"temperature": "T", "alpha": "a", "beta": "b", "gamma": "c"}
+
+
+def _with_values(known: Loss, parameters: Mapping[str, Any], related: Related) -> str:
     """`formula, T = 4`: the formula as it is in force, and what its letters stand for."""
-    letters = {"temperature": "T", "alpha": "a", "beta": "b"}
+    letters = _LETTERS if known.family == "logits" else {}
     numbers = {key: value for key, value in parameters.items() if not isinstance(value, bool)}
+    formula = known.formula
     if parameters.get("temperature_squared") is False:
         formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
     if parameters.get("standardize"):
         formula += ", of logits standardized row by row"
+    if known.least_batch is not None:
+        formula += f", in batches of {related.size:,} rows"
     return ", ".join(
         [formula, *(f"{letters.get(key, key)} = {value:g}" for key, value in numbers.items())]
     )
 
 
-def _hard_term(weight: float) -> Term:
-    loss = LABEL_LOSSES["cross_entropy"]
-
-    def rows(tile: Tile) -> Array:
-        return loss.function(student=tile.logits("student"), labels=tile.labels())
-
-    return Term("hard", weight, loss.name, f"hard = {loss.formula} at T = 1", rows)
-
-
-def layers_of(config: Config) -> list[Layer]:
+def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
     """The pairs of layers of a progressive distillation; their weights sum to 1."""
     assert config.progressive is not None
     pairs, weights = config.progressive.layer_mapping, config.progressive.layer_weights
     shares = [1.0 / len(pairs)] * len(pairs) if weights == "uniform" else weights
-    return [
-        Layer(student, teacher, float(share), f"layer {index}")
+    return tuple(
+        Layer(student, teacher, float(share), f"{term.name} of layers {index}")
         for index, ((student, teacher), share) in enumerate(zip(pairs, shares, strict=True))
-    ]
+    )
 
 
-def layer_columns(
-    config: Config, layers: Sequence[Layer], projections: Mapping[int, Array]
-) -> dict[str, Rows]:
-    """The loss of each pair; the student goes through its pair's projection, where there is one."""
-    assert config.progressive is not None
-    loss = FEATURE_LOSSES[config.progressive.loss]
-
-    def column(layer: Layer, matrix: Array | None) -> Rows:
-        def rows(tile: Tile) -> Array:
-            student = tile.features(f"student_hidden[{layer.student}]")
-            if matrix is not None:
-                student = multiplied(student, matrix, start=tile.start, cell=PRODUCT_ROWS)
-            teacher = tile.features(f"teacher_hidden[{layer.teacher}]")
-            return loss.function(teacher=teacher, student=student)
-
-        return rows
-
-    return {
-        layer.column: column(layer, projections.get(index)) for index, layer in enumerate(layers)
-    }
-
-
-def hidden_term(config: Config, layers: Sequence[Layer], columns: Mapping[str, Rows]) -> Term:
-    """The weighted sum of the pairs' losses."""
-    assert config.progressive is not None
-    loss = FEATURE_LOSSES[config.progressive.loss]
+def _hidden_term(
+    config: Config,
+    written: LossTerm,
+    known: Loss,
+    projections: Mapping[int, Array],
+    related: Related,
+) -> Term:
+    """The weighted sum over the pairs of layers."""
+    layers = layers_of(config, written)
+    parameters = dict(written.loss.parameters)
+    columns = {}
+    for index, layer in enumerate(layers):
+        matrix = None if known.any_width else projections.get(index)
+        inputs = partial(_features, layer, matrix)
+        columns[layer.column] = partial(_rows, known, parameters, inputs, related)
 
     def rows(tile: Tile) -> Array:
         total = None
@@ -170,14 +212,24 @@ def hidden_term(config: Config, layers: Sequence[Layer], columns: Mapping[str, R
                 total = layer.weight * part + (0.0 if total is None else total)
         return total
 
-    convention = f"hidden = sum over pairs of weight * {loss.name}, {loss.name} = {loss.formula}"
-    return Term("hidden", config.progressive.hidden_weight, loss.name, convention, rows)
+    formula = _with_values(known, parameters, related)
+    convention = f"{written.name} = sum over pairs of weight * {known.name}, {known.name} = "
+    return Term(written, known, convention + formula, rows, layers, columns)
+
+
+def _features(layer: Layer, matrix: Array | None, tile: Tile) -> dict[str, Any]:
+    """Both sides; the student goes through its pair's projection, where there is one."""
+    student = tile.features(f"student_hidden[{layer.student}]")
+    if matrix is not None:
+        student = multiplied(student, matrix, start=tile.start, cell=PRODUCT_ROWS)
+    return {"teacher": tile.features(f"teacher_hidden[{layer.teacher}]"), "student": student}
 
 
 def temperature_of(config: Config) -> float:
-    """That of the soft loss and so of the KL metrics; 1 where there is none."""
+    """That of the soft loss, or else of the first that has one; that of the KL metrics too."""
     if config.ensemble is not None:
         return config.ensemble.temperature
     if config.response is not None:
         return float(config.response.soft_loss.parameters.get("temperature", 1.0))
-    return 1.0
+    found = [term.loss.parameters.get("temperature") for term in config.terms()]
+    return next((float(one) for one in found if one is not None), 1.0)

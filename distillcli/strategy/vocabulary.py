@@ -16,9 +16,9 @@ from distillcli.batches import Input, Tile
 from distillcli.config import Config, Source
 from distillcli.errors import FormatError, MismatchError
 from distillcli.formats import CLASS_MAP, describe, open_rows
-from distillcli.losses import LOGIT_LOSSES
 from distillcli.numerics import widen
 from distillcli.result import finite
+from distillcli.strategy.batchwise import loss_of
 from distillcli.sums.totals import Finished
 
 ROLE = "vocabulary map"
@@ -52,8 +52,10 @@ def compared(config: Config, items: Sequence[Input]) -> list[Input]:
 
 
 def any_width(config: Config) -> bool:
-    """Whether the loss compares rows of any number of classes."""
-    return config.response is not None and LOGIT_LOSSES[config.response.soft_loss.name].any_width
+    """Whether all that compares teacher and student takes rows of any number of classes."""
+    on_scores = [loss_of(term) for term in config.terms() if term.on == "logits"]
+    held = [loss for loss in on_scores if "teacher" in loss.inputs]
+    return bool(held) and all(loss.any_width for loss in held)
 
 
 def uneven(inputs: Any) -> bool:

@@ -1,0 +1,198 @@
+"""The list `losses:`: terms of the loss beside those of the strategy's own keys."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic_core import PydanticCustomError
+
+from distillcli.config.choice import TEMPERATURE, chosen, given_or, unknown_loss
+from distillcli.config.config import Catalogue, LossSpec, LossTerm
+from distillcli.config.fields import Choice, Number, Text
+from distillcli.config.settings import Problems
+from distillcli.config.text import shown
+from distillcli.config.tree import Path
+
+On = Literal["logits", "hidden"]
+COMMON = ("name", "as", "on", "weight")  # the keys of an entry that are no parameters of its loss
+
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_CHECKS = {
+    "as": Text("a name for the term"),
+    "on": Choice(("logits", "hidden")),
+    "weight": Number(0.0),
+}
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the entries must fit.
+
+    Args:
+        strategy: of the config.
+        logits: whether it has logits of a teacher and a student.
+        labels: whether it has labels.
+        temperature: of a loss that says none.
+    """
+
+    strategy: str
+    logits: bool
+    labels: bool
+    temperature: float = TEMPERATURE
+
+
+def loss_terms(
+    problems: Problems,
+    catalogue: Catalogue,
+    written: Sequence[Mapping[str, Any]],
+    around: Around,
+) -> tuple[LossTerm, ...]:
+    """The terms; what is wrong with them is noted."""
+    found = [
+        _term(problems, catalogue, dict(entry), ("losses", index), around)
+        for index, entry in enumerate(written)
+    ]
+    return tuple(term for term in found if term is not None)
+
+
+def check_terms(problems: Problems, catalogue: Catalogue, terms: Sequence[LossTerm]) -> None:
+    """Note names that two terms share or that mean something else, and weights that are all 0."""
+    taken: set[str] = set()
+    for term in terms:
+        listed = term.path[:1] == ("losses",)
+        key = "name" if term.name == term.loss.name else "as"
+        if listed and term.name in taken:
+            hint = f"tell them apart with as, like {{name: {term.loss.name}, as: {term.name}_2}}"
+            problems.add((*term.path, key), f"two terms are called {term.name}", hint)
+        if listed and term.name in ("loss", *catalogue.metrics):
+            problem = f"{term.name} is what another number of the result is called"
+            problems.add((*term.path, key), problem, "call it something else with as")
+        taken.add(term.name)
+    if terms and not any(term.weight for term in terms):
+        problem = "all weights are 0"
+        problems.add(terms[-1].path[:1], problem, "give one term a weight above 0")
+
+
+def check_batches(
+    problems: Problems,
+    catalogue: Catalogue,
+    terms: Sequence[LossTerm],
+    batch_size: int | str,
+) -> None:
+    """Note losses that relate the rows of a batch whose size is not given, or too small."""
+    for term in terms:
+        known = _losses(catalogue, term.on).get(term.loss.name)
+        if known is None or known.least_batch is None:
+            continue
+        if not isinstance(batch_size, int):
+            problem = f"{known.name} relates the rows of a batch, and batch_size is not a number"
+            problems.add(term.path, problem, "set batch_size: 256, or what you train with")
+        elif batch_size < known.least_batch:
+            problem = f"is too small for {known.name}, which needs {known.least_batch} rows"
+            problems.add(("batch_size",), problem)
+
+
+def check_layers(problems: Problems, catalogue: Catalogue, terms: Sequence[LossTerm]) -> None:
+    """Note a loss that keeps the positions of a row together beside one that does not."""
+    known = [
+        (term, catalogue.feature_losses[term.loss.name].family == "sequences")
+        for term in terms
+        if term.on == "hidden" and term.loss.name in catalogue.feature_losses
+    ]
+    for term, kept in known[1:]:
+        if kept != known[0][1]:
+            whole, single = (term, known[0][0]) if kept else (known[0][0], term)
+            problem = (
+                f"{whole.loss.name} takes sequences as they are, and {single.loss.name} each "
+                "position as a row"
+            )
+            problems.add(term.path, problem, "score them in two runs")
+
+
+def _term(
+    problems: Problems, catalogue: Catalogue, entry: dict[str, Any], path: Path, around: Around
+) -> LossTerm | None:
+    common = {key: _checked(problems, entry.pop(key, None), key, path) for key in _CHECKS}
+    name = entry.get("name")
+    if not isinstance(name, str):
+        problem = "is missing" if name is None else f"must be the name of a loss, not {shown(name)}"
+        where = path if name is None else (*path, "name")
+        problems.add(where, f"name {problem}" if name is None else problem, "like {name: kl}")
+        return None
+    on = _on(problems, catalogue, name, common["on"], path, around)
+    if on is None:
+        return None
+    losses = _losses(catalogue, on)
+    choice = chosen(problems, losses, entry, path, default=name, temperature=around.temperature)
+    if name not in losses:
+        return None
+    _check_inputs(problems, losses[name], on, path, around)
+    label = common["as"] or name
+    if not _LABEL.fullmatch(label):
+        problem = f"{shown(label)} is no name of a term"
+        problems.add((*path, "as"), problem, "a letter, then letters, digits, _ . and -")
+    return LossTerm(label, choice, given_or(common["weight"], 1.0), on, path)
+
+
+def _checked(problems: Problems, value: Any, key: str, path: Path) -> Any:
+    if value is None:
+        return None
+    try:
+        return _CHECKS[key].check(value)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        problems.add((*path, key), context["problem"], context["hint"])
+        return None
+
+
+def _losses(catalogue: Catalogue, on: On) -> Mapping[str, LossSpec]:
+    if on == "hidden":
+        return catalogue.feature_losses
+    return {**catalogue.label_losses, **catalogue.logit_losses}
+
+
+def _on(
+    problems: Problems,
+    catalogue: Catalogue,
+    name: str,
+    asked: On | None,
+    path: Path,
+    around: Around,
+) -> On | None:
+    """What a loss compares: hidden layers where there are some and it can, unless it is said."""
+    hidden = around.strategy == "progressive"
+    able: list[On] = [on for on in ("hidden", "logits") if name in _losses(catalogue, on)]
+    if not able:
+        unknown_loss(
+            problems,
+            (*path, "name"),
+            name,
+            {**_losses(catalogue, "logits"), **(catalogue.feature_losses if hidden else {})},
+        )
+        return None
+    if asked == "hidden" and not hidden:
+        problem = f"strategy {around.strategy} has no hidden layers"
+        problems.add((*path, "on"), problem, "leave it out, or change the strategy to progressive")
+        return None
+    if asked is not None and asked not in able:
+        problems.add((*path, "on"), f"{name} compares {_WORDS[able[0]]} only", "leave it out")
+        return None
+    there = [on for on in able if on == "logits" or hidden]
+    if asked is None and not there:
+        problem = f"{name} compares hidden layers, and strategy {around.strategy} has none"
+        problems.add((*path, "name"), problem, "take strategy: progressive")
+        return None
+    return asked or there[0]
+
+
+_WORDS = {"hidden": "hidden layers", "logits": "logits"}
+
+
+def _check_inputs(problems: Problems, loss: LossSpec, on: On, path: Path, around: Around) -> None:
+    """Note what a loss needs and the config does not have."""
+    if on == "logits" and not around.logits:
+        problem = f"{loss.name} needs logits of teacher and student"
+        problems.add((*path, "name"), problem, "add teacher: FILE and student: FILE")
+    if "labels" in loss.inputs and not around.labels:
+        problems.add((*path, "name"), f"{loss.name} needs labels", "add labels: FILE")
