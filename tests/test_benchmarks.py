@@ -1,7 +1,10 @@
 """The benchmarks run, and their arithmetic is right; how fast anything is is not tested here."""
 
+import json
+import subprocess
 import sys
 from itertools import count
+from pathlib import Path
 
 import pytest
 from runs import ROOT
@@ -38,3 +41,30 @@ def test_tables() -> None:
 @pytest.mark.parametrize("name", ["processor", "cores", "memory", "python", "numpy"])
 def test_facts_of_the_machine(name: str) -> None:
     assert machine()[name]
+
+
+def test_whole_commands(tmp_path: Path) -> None:
+    """Every table is there, in Markdown and as data, and nothing is left behind."""
+    script = ROOT / "tests" / "benchmarks" / "commands.py"
+    words = [
+        "--small",
+        "--folder",
+        tmp_path,
+        "--save",
+        tmp_path / "t.md",
+        "--json",
+        tmp_path / "t.json",
+    ]
+    done = subprocess.run(
+        [sys.executable, script, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.json", "t.md"]
+    tables = json.loads((tmp_path / "t.json").read_text())
+    text = (tmp_path / "t.md").read_text()
+    assert len(tables) == 7
+    for one in tables:
+        assert f"### {one['title']}" in text
+        assert one["rows"]
+        assert all(len(row) == len(one["head"]) for row in one["rows"])
+    assert done.stdout == f"{text}\n"
