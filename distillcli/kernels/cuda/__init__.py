@@ -1,0 +1,9 @@
+"""Row statistics on a GPU: CUDA kernels that read every score once, in the type it is stored in.
+
+The sources also compile as plain C++17, with a block of threads on one processor, which is how
+tests hold them on machines that have no GPU.
+"""
+
+from distillcli.kernels.cuda.variant import SOURCE, SOURCES, Variant
+
+__all__ = ["SOURCE", "SOURCES", "Variant"]

@@ -1,0 +1,74 @@
+"""What a CUDA kernel is compiled for; the sources lie beside this file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+SOURCE = "rows.cu"
+NAMES = ("alone", "pair")
+STANDARD = "-std=c++17"
+BLOCK = 256  # threads
+
+# The types in which scores may lie in the memory of the device, and their names in the sources.
+STORED = {
+    "float16": "Float16",
+    "bfloat16": "BFloat16",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+REALS = {"float32": "float", "float64": "double"}
+
+# The columns that the kernels write, [rows] each, in the order of `Column` in the source.
+SIDE = ("max", "top", "total", "entropy", "finite", "tempered")
+COLUMNS = (
+    *(f"teacher_{name}" for name in SIDE),
+    *(f"student_{name}" for name in SIDE),
+    *("forward", "reverse", "squares", "cosine", "above"),
+)
+# What may be asked for beside the highest scores and their classes.
+ASKED = ("forward", "reverse", "squares", "cosine", "above", "ones")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One set of definitions.
+
+    Args:
+        teacher, student: how scores are stored; the first alone counts where there is one side.
+        real: the type of the arithmetic.
+        lanes: threads that share a row.
+        asked: names of ASKED.
+        tempered: whether the temperature of the divergences is not 1.
+    """
+
+    teacher: str
+    student: str
+    real: str
+    lanes: int
+    asked: frozenset[str] = frozenset()
+    tempered: bool = True
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the compiler is told, beside where the sources lie."""
+        return (
+            STANDARD,
+            f"-DDISTILL_TEACHER=distill::{STORED[self.teacher]}",
+            f"-DDISTILL_STUDENT=distill::{STORED[self.student]}",
+            f"-DDISTILL_REAL={REALS[self.real]}",
+            f"-DDISTILL_LANES={self.lanes}",
+            f"-DDISTILL_TEMPERED={int(self.tempered)}",
+            *(f"-DDISTILL_{name.upper()}={int(name in self.asked)}" for name in ASKED),
+        )
+
+
+def lanes(classes: int) -> int:
+    """How many threads share a row; it depends on nothing else, and so do the bits of a row."""
+    if classes <= 64:
+        return 4
+    return 32 if classes <= 2048 else BLOCK
+
+
+def blocks(rows: int, threads_per_row: int) -> int:
+    """How many blocks give every row its threads, within what a grid may have."""
+    return int(min(-(-rows * threads_per_row // BLOCK), 2**31 - 1))
