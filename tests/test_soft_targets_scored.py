@@ -104,7 +104,7 @@ def test_what_a_top_k_file_cannot_tell_is_named(tmp_path: Path) -> None:
     assert "teacher_nll" not in result["metrics"]
     for name in ("top1_agreement", "top5_agreement", "teacher_accuracy", "student_nll"):
         assert result["metrics"][name] == whole["metrics"][name]
-    assert any("the 3 largest of 7 classes" in note for note in result["facts"]["notes"])
+    assert any("the teacher's 3 largest of 7 classes" in note for note in result["facts"]["notes"])
 
 
 def test_a_tail_of_sixteen_bits_is_no_noise(tmp_path: Path) -> None:

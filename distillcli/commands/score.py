@@ -14,6 +14,7 @@ from distillcli.strategy.inputs import opened
 from distillcli.strategy.measures import mean_weight, remarks_on, scoring, teacher_column
 from distillcli.strategy.passes import ALL, Passes, Watch, projections
 from distillcli.strategy.remarks import assumptions, look_alikes, targets
+from distillcli.strategy.sampled import alignment
 from distillcli.strategy.selection import Selection
 from distillcli.strategy.tails import tail_facts, tail_remarks
 from distillcli.strategy.vocabulary import vocabulary_facts, vocabulary_remarks
@@ -56,7 +57,8 @@ def score(
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
         require_room(passes)
-        warnings = list(look_alikes(inputs))
+        fit = alignment(passes)
+        warnings = [*look_alikes(inputs), *fit.warnings()]
         for warning in warnings:
             note(warning)
         bad = bad_rows(config, inputs)
@@ -86,6 +88,7 @@ def score(
             facts={
                 **found.facts(),
                 **classes,
+                **fit.facts(),
                 "rows_stored": inputs.rows,
                 "row_range": [passes.first, passes.stop],
                 "batch_size": batch_size(passes),
@@ -95,6 +98,7 @@ def score(
                     *assumptions(config),
                     *targets(config, inputs),
                     *remarks_on(weighting),
+                    *fit.remarks(),
                     *vocabulary_remarks(classes),
                     *tail_remarks(classes),
                     *warnings,

@@ -249,6 +249,8 @@ class Config:
     teachers: tuple[Source, ...]
     student: Source | None
     labels: Source | None
+    teacher_tokens: Source | None
+    student_tokens: Source | None
     teacher_hidden: Layers | None
     student_hidden: Layers | None
     batch_size: int | str
@@ -303,6 +305,8 @@ class Config:
             "teachers": [source.written(base) for source in self.teachers],
             "student": self.student and self.student.written(base),
             "labels": self.labels and self.labels.written(base),
+            "teacher_tokens": self.teacher_tokens and self.teacher_tokens.written(base),
+            "student_tokens": self.student_tokens and self.student_tokens.written(base),
             **self.counting.written(base),
             **self.vocabulary.written(base),
             **({"tail": self.tail} if self.tail != "bucket" else {}),

@@ -21,7 +21,7 @@ from distillcli.config.models import (
     WrittenConfig,
 )
 from distillcli.config.settings import Origins, Problems, Setting, overlay
-from distillcli.config.sources import SourceReader
+from distillcli.config.sources import Source, SourceReader
 from distillcli.config.terms import (
     Around,
     check_batches,
@@ -201,6 +201,8 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         labels=(
             reader.source(written.labels, ("labels",), scores=False) if written.labels else None
         ),
+        teacher_tokens=_tokens("teacher", written, reader),
+        student_tokens=_tokens("student", written, reader),
         teacher_hidden=reader.layers(hidden[0], ("teacher_hidden",)) if hidden[0] else None,
         student_hidden=reader.layers(hidden[1], ("student_hidden",)) if hidden[1] else None,
         batch_size=written.batch_size or "auto",
@@ -247,6 +249,18 @@ def _groups(written: WrittenConfig, reader: SourceReader, labels: bool) -> Any:
         hint = "add labels: FILE, or name a source with one integer per row"
         reader.problems.add(("groups",), "are to be the labels, and there are none", hint)
     return "labels"
+
+
+def _tokens(side: str, written: WrittenConfig, reader: SourceReader) -> Source | None:
+    key = f"{side}_tokens"
+    source = getattr(written, key)
+    if source is None:
+        return None
+    other = "student_tokens" if side == "teacher" else "teacher_tokens"
+    if getattr(written, other) is None and not reader.problems.touch((other,)):
+        problem = f"are to be compared with {other}, and there are none"
+        reader.problems.add((key,), problem, f"add {other}: FILE, or leave both out")
+    return reader.source(source, (key,), scores=False)
 
 
 def _counting(written: WrittenConfig, reader: SourceReader, labels: bool) -> Counting:

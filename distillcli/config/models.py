@@ -195,6 +195,8 @@ class WrittenConfig(Section):
     teachers: Annotated[list[WrittenSource], Field(min_length=1)] | None = None
     student: WrittenSource | None = None
     labels: WrittenSource | None = None
+    teacher_tokens: WrittenSource | None = None
+    student_tokens: WrittenSource | None = None
     ignore_index: Annotated[int | str, Whole(-(2**63), 2**63 - 1, "none")] | None = None
     shift_labels: Annotated[bool, Flag()] | None = None
     mask: WrittenSource | None = None

@@ -2,7 +2,7 @@
 
 from distillcli.formats.elements import BFLOAT16, Element, widen
 from distillcli.formats.files import FileIdentity
-from distillcli.formats.needs import CLASS_MAP, GROUPS, MASK
+from distillcli.formats.needs import CLASS_MAP, GROUPS, MASK, TOKENS
 from distillcli.formats.opening import FORMATS, name_of, open_layers, open_rows
 from distillcli.formats.readers import Reader, describe
 
@@ -12,6 +12,7 @@ __all__ = [
     "FORMATS",
     "GROUPS",
     "MASK",
+    "TOKENS",
     "Element",
     "FileIdentity",
     "Reader",

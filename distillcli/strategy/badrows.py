@@ -7,6 +7,7 @@ from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.numerics import Logits, finite_rows
+from distillcli.strategy.alignment import STUDENT, check_tokens
 from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.topk import top_k
@@ -41,6 +42,8 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
         found: dict[tuple[str, str], Array] = {}
         if "labels" in tile:
             tile.labels()
+        if STUDENT in tile:
+            check_tokens(tile)
         for role in scores:
             logits = tile.logits(role)
             found[role, NOT_SCORES[logits.kind]] = logits.bad | others_bad(tile, role)

@@ -15,10 +15,11 @@ from distillcli.errors import (
     MismatchError,
     MissingError,
 )
-from distillcli.formats import GROUPS, MASK, Reader, open_layers, open_rows
+from distillcli.formats import GROUPS, MASK, TOKENS, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics import Kind
+from distillcli.strategy.alignment import STUDENT, TEACHER
 from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.counting import GROUPED, MASKED, only_counted
 from distillcli.strategy.topk import INDICES, LOG_Z, part_role
@@ -118,6 +119,9 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
             assert layers is not None  # the config has seen to it
             wanted = [pair[side == "teacher"] for pair in pairs]
             yield _hidden(config, f"{side}_hidden", layers, wanted)
+    for side, tokens in ((TEACHER, config.teacher_tokens), (STUDENT, config.student_tokens)):
+        if tokens is not None:
+            yield _integers(side, tokens)
     if config.counting.mask is not None:
         yield _integers(MASKED, config.counting.mask)
     if isinstance(config.groups, Source):
@@ -211,7 +215,7 @@ def _parts_of_top_k(role: str, source: Source, named: Largest, reader: Reader) -
 
 
 def _integers(role: str, source: Source) -> Iterator[Input]:
-    need = {GROUPED: GROUPS, MASKED: MASK}.get(role)
+    need = {GROUPED: GROUPS, MASKED: MASK, TEACHER: TOKENS, STUDENT: TOKENS}.get(role)
     yield Input(role, open_rows(source, role=role, row_dims=0, need=need))
 
 

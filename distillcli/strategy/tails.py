@@ -167,7 +167,7 @@ def tail_remarks(found: Mapping[str, Any]) -> Iterator[str]:
     if len(known["stored"]) == 2:
         rule = "what only one side has stored is bounded by the least value of the other, and the "
         rule += "rest is a tail bucket: divergences are lower bounds"
-    stored = " and ".join(f"of {role} the {k:,} largest" for role, k in known["stored"].items())
+    stored = " and ".join(f"the {role}'s {k:,} largest" for role, k in known["stored"].items())
     mass = ", ".join(
         f"{role} {'not known' if share is None else f'{share:.3g}'}"
         for role, share in known["mass"].items()

@@ -1,0 +1,46 @@
+"""Whether two dumps are of the same tokens, held row by row."""
+
+import numpy as np
+
+from distillcli.batches import Input, Mask, Raw, Tile
+from distillcli.errors import DataError
+
+TEACHER, STUDENT = "teacher_tokens", "student_tokens"
+
+
+def check_tokens(tile: Tile) -> None:
+    """Hold the tokens of the rows that count against each other.
+
+    Raises:
+        DataError: the first that differ.
+    """
+    teacher, student = (tile.stored(role).astype(np.int64) for role in (TEACHER, STUDENT))
+    differ = teacher != student
+    if (masked := tile.masked()) is not None:
+        differ &= ~masked
+    if not differ.any():
+        return
+    row = int(np.argmax(differ))
+    item = tile.inputs[STUDENT]
+    raise DataError(
+        item.reader.where,
+        f"{_place(item, tile.start + row)}: token {student[row]}, the teacher has {teacher[row]}",
+        _advice(teacher, student, masked),
+    )
+
+
+def _place(item: Input, row: int) -> str:
+    if item.reader.lead < 2:
+        return f"row {row}"
+    sequence, position = divmod(row, item.reader.shape[1])
+    return f"row {row} (sequence {sequence}, position {position})"
+
+
+def _advice(teacher: Raw, student: Raw, masked: Mask | None) -> str:
+    """Whether one of them only begins a row later than the other."""
+    counts = np.ones(len(teacher), bool) if masked is None else ~masked
+    for late, early, words in ((teacher, student, "student"), (student, teacher, "teacher")):
+        both = counts[1:] & counts[:-1]
+        if both.sum() > 1 and (late[1:] == early[:-1])[both].mean() > 0.9:
+            return f"the {words}'s dump is a row behind: save both from the same position on"
+    return "both dumps must be of the same tokens, in the same order"

@@ -1,0 +1,196 @@
+"""Whether two dumps begin at the same row, as far as a few of their rows tell.
+
+Top classes agree more often in the same row than in neighbouring ones. Where they agree much more
+often a row further on or back, one of the dumps is shifted, or its labels are.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.batches import Raw, Tile
+from distillcli.errors import DataError
+from distillcli.strategy.alignment import STUDENT
+from distillcli.strategy.passes import Passes
+from distillcli.strategy.tails import known_of
+from distillcli.strategy.vocabulary import uneven
+
+SHIFTS = (-1, 0, 1)
+MOST, LEAST = 256, 32  # rows of a window; as few as it takes where rows are wide
+VALUES = 2**23  # read of a window, about
+MARGIN = 0.2  # a shift must agree so much more often, and more than chance explains
+ANYWHERE = 2**20  # rows cut at multiples of this can be read without those before, or cannot
+PAIRS = 16  # fewer rows tell nothing
+
+Classes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two columns of classes agree at each shift of the second one, over some pairs."""
+
+    pairs: int
+    share: Mapping[int, float]
+
+    @property
+    def better(self) -> int | None:
+        """The shift that fits much better than none."""
+        margin = max(MARGIN, 3.0 * math.sqrt(0.5 / max(self.pairs, 1)))
+        best = max(SHIFTS, key=lambda shift: self.share[shift])
+        far = self.share[best] - self.share[0] > margin
+        return best if far and self.pairs >= PAIRS else None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What is known of how the rows of two dumps go together.
+
+    Args:
+        tokens: whether they are compared token by token.
+        sides: teacher and student. labels: the student, or else the teacher, and the labels.
+        shifted: whether the labels are read a row further on.
+    """
+
+    where: str = ""
+    tokens: bool = False
+    sides: Agreement | None = None
+    labels: Agreement | None = None
+    shifted: bool = False
+    labels_where: str = field(default="labels")
+
+    def warnings(self) -> Iterator[str]:
+        """What looks shifted."""
+        if self.sides is not None and self.sides.better is not None:
+            yield (
+                f"{self.where}: its top classes agree with the teacher's in "
+                f"{_compared(self.sides)}: the dumps look shifted by one row; "
+                "teacher_tokens and student_tokens have them compared token by token"
+            )
+        if self.labels is not None and self.labels.better is not None:
+            advice = "they look shifted by one row"
+            if self.labels.better == 1 and not self.shifted:
+                advice = "if they are the tokens themselves, set shift_labels: true"
+            elif self.labels.better == -1 and self.shifted:
+                advice = "they look shifted already: leave shift_labels out"
+            yield f"{self.labels_where}: are the top class in {_compared(self.labels)}: {advice}"
+
+    def remarks(self) -> Iterator[str]:
+        """What was found in order."""
+        if self.tokens:
+            yield "teacher and student have the same token in every row that counts"
+
+    def facts(self) -> dict[str, Any]:
+        """The same in a result; nothing where nothing was looked at."""
+        found: dict[str, Any] = {"tokens": "the same"} if self.tokens else {}
+        for name, one in (("top1", self.sides), ("labels", self.labels)):
+            if one is not None:
+                shares = {f"{shift:+d}" if shift else "0": one.share[shift] for shift in SHIFTS}
+                found[name] = {"pairs": one.pairs, "agreement": shares}
+        return {"alignment": found} if found else {}
+
+
+def _compared(one: Agreement) -> str:
+    assert one.better is not None
+    way = "one row further on" if one.better > 0 else "one row before"
+    return (
+        f"{one.share[0]:.0%} of {one.pairs} sampled rows, and in {one.share[one.better]:.0%} {way}"
+    )
+
+
+def alignment(passes: Passes) -> Alignment:
+    """Look at some rows of teacher, student and labels; at none where tokens are compared."""
+    inputs = passes.inputs
+    tokens = STUDENT in inputs
+    teacher = next((item.role for item in inputs if item.role in ("teacher", "teachers[0]")), None)
+    if "student" not in inputs or teacher is None:
+        return Alignment(tokens=tokens)
+    try:
+        windows = [_Window.of(passes, tile, teacher) for tile in _tiles(passes)]
+    except DataError:  # the pass tells it, of the first row that it is true of
+        return Alignment(tokens=tokens)
+    sides = None
+    if not tokens and not uneven(inputs):
+        sides = _agreement(windows, lambda one: one.teacher, lambda one: one.student)
+    labels = None
+    if "labels" in inputs and inputs["labels"].compared is None:
+        labels = _agreement(windows, lambda one: one.student, lambda one: one.labels)
+    return Alignment(
+        where=inputs["student"].reader.where,
+        tokens=tokens,
+        sides=sides,
+        labels=labels,
+        shifted=passes.config.counting.shift_labels,
+        labels_where=inputs["labels"].reader.where if "labels" in inputs else "labels",
+    )
+
+
+def _tiles(passes: Passes) -> Iterator[Tile]:
+    """The first rows that are taken, and some from the middle of them."""
+    inputs = passes.inputs
+    width = sum(item.width for item in inputs if item.classes is not None)
+    rows = max(LEAST, min(MOST, VALUES // width))
+    middle = (passes.first + passes.stop) // 2
+
+    def read(role: str, start: int, stop: int) -> Raw:
+        reader = inputs[role].reader
+        return reader.read(start, stop, reader.empty(stop - start))
+
+    machine = passes.machine
+    anywhere = all(item.reader.splits(ANYWHERE) for item in inputs if item.classes is not None)
+    several = anywhere and passes.rows_taken >= 2 * rows
+    for start in (passes.first, middle) if several else (passes.first,):
+        stop = min(start + rows, passes.stop)
+        yield Tile(start, stop, inputs.items, read, machine.precision, machine.backend)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The top classes and labels of neighbouring rows, and which of them tell something."""
+
+    teacher: Classes
+    student: Classes
+    labels: Classes
+    counts: npt.NDArray[np.bool_]
+    sequence: Classes
+
+    @classmethod
+    def of(cls, passes: Passes, tile: Tile, teacher: str) -> "_Window":
+        host, inputs = passes.machine.host, passes.inputs
+        counts = np.ones(tile.stop - tile.start, bool)
+        if (masked := tile.masked()) is not None:
+            counts &= ~masked
+        tops = []
+        with passes.machine.backend.active(), np.errstate(all="ignore"):
+            for role in (teacher, "student"):
+                whole = not inputs[role].lacks_classes
+                side: Any = tile.logits(role) if whole else known_of(tile, role)
+                tops.append(host(side.top).astype(np.int64))
+                if whole:
+                    counts &= ~host(side.bad).astype(bool)
+        labels = tile.stored("labels").astype(np.int64) if "labels" in inputs else tops[1]
+        positions = next((item.reader.shape[1] for item in inputs if item.reader.lead == 2), None)
+        rows = np.arange(tile.start, tile.stop)
+        sequence = rows // positions if positions is not None else rows * 0
+        return cls(tops[0], tops[1], labels, counts, sequence)
+
+
+def _agreement(
+    windows: list[_Window], one: Callable[[_Window], Classes], other: Callable[[_Window], Classes]
+) -> Agreement:
+    """Over the rows that have both neighbours, so that all shifts are of the same rows."""
+    alike: dict[int, int] = dict.fromkeys(SHIFTS, 0)
+    pairs = 0
+    for window in windows:
+        middle = slice(1, -1)
+        use = window.counts[middle] & window.counts[:-2] & window.counts[2:]
+        use &= window.sequence[:-2] == window.sequence[2:]
+        pairs += int(np.count_nonzero(use))
+        count = len(window.counts)
+        for shift in SHIFTS:
+            moved = other(window)[1 + shift : count - 1 + shift]
+            alike[shift] += int(np.count_nonzero((one(window)[middle] == moved) & use))
+    return Agreement(pairs, {shift: alike[shift] / max(pairs, 1) for shift in SHIFTS})
