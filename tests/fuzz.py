@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 
 HANG = 5.0  # seconds
 MEMORY = 300 << 20
 CHUNK = 500  # inputs that one process sees
-KINDS = ("npy", "npz", "h5", "safetensors", "yaml")
+KINDS = ("npy", "npz", "h5", "safetensors", "kld", "yaml")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,19 @@ def _safetensors() -> bytes:
     return len(header).to_bytes(8, "little") + header + data
 
 
+def _kld(vocabulary: int) -> bytes:
+    """A base of llama.cpp: 5 chunks of a context of 25, 12 positions of each stored."""
+    chance = np.random.default_rng(vocabulary)
+    tokens = chance.integers(0, vocabulary, 125, dtype="<i4")
+    rows = np.zeros((60, 8 + 4 * ((vocabulary + 1) // 2)), np.uint8)
+    rows[:, :8] = np.array([16 / 65535, -16.5], "<f4").view(np.uint8)
+    steps = chance.integers(0, 1 << 16, (60, vocabulary), dtype="<u2")
+    steps[:, 0] = 65535
+    rows[:, 8 : 8 + 2 * vocabulary] = steps.view(np.uint8)
+    head = struct.pack("<8siii", b"_logits_", 25, vocabulary, 5)
+    return head + tokens.tobytes() + rows.tobytes()
+
+
 def _h5(libver: str | None, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=libver) as file:
@@ -119,6 +133,8 @@ def originals(kind: str) -> tuple[bytes, ...]:
         return _npz(), _npz(packed=True)
     if kind == "safetensors":
         return (_safetensors(),)
+    if kind == "kld":
+        return tuple(_kld(vocabulary) for vocabulary in (7, 8))
     if kind == "yaml":
         return tuple(text.encode() for text in CONFIGS)
     gzip = {"chunks": (9, 3), "compression": "gzip"}
@@ -133,6 +149,10 @@ def originals(kind: str) -> tuple[bytes, ...]:
         ("latest", gzip),
         ("latest", resizable),
         ("latest", {"chunks": (9, 3), "maxshape": (None, 7)}),
+        (None, {"chunks": (9, 7), **hdf5plugin.Zstd()}),
+        (None, {"chunks": (9, 7), **hdf5plugin.LZ4()}),
+        ("latest", {"chunks": (9, 7), **hdf5plugin.Blosc()}),
+        (None, {"chunks": (9, 7), "fletcher32": True, **hdf5plugin.Bitshuffle()}),
     ]
     return tuple(_h5(libver, **options) for libver, options in plans)
 
@@ -190,7 +210,11 @@ def command(kind: str, path: str, chance: random.Random) -> list[str]:
     shown = chance.choice(("json", "table", "csv", "md"))
     if kind == "yaml":
         return chance.choice((["score", path, "--format", shown], ["validate", path]))
+    if kind == "kld" and chance.random() < 0.6:
+        given = ["score", "--teacher", path, "--student", "good.npy", "--temperature", "1"]
+        return [*given, "--labels", f"{path}::labels", "--device", "cpu", "--format", shown]
     names = {
+        "kld": ("", "::log_probabilities", "::labels"),
         "npy": ("",),
         "npz": ("", "::scores"),
         "h5": ("", "::run/scores", "::run"),
@@ -317,6 +341,7 @@ def fuzz(
     import distillcli.commands.score
     import distillcli.commands.validate
     import distillcli.formats.hdf5
+    import distillcli.formats.kld
     import distillcli.formats.safetensors
     import distillcli.report  # noqa: F401
 
