@@ -225,6 +225,7 @@ def test_without_a_floor_the_figures_are_those_of_the_logits(tmp_path):
     np.save(tmp_path / "teacher.npy", teacher)
     whole = run(tmp_path, teacher, student, teacher="teacher.npy")
     assert kld.facts["inputs"][0]["kind"] == "log_probabilities"
+    assert "what is at the floor of the teacher's file is one class" in kld.facts["conventions"]
     assert set(whole.metrics) - set(kld.metrics) == {"teacher_entropy", "acceptance_rate"}
     for name, value in kld.metrics.items():
         assert value == pytest.approx(whole.metrics[name], rel=2e-3, abs=2e-5), name

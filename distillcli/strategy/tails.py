@@ -127,7 +127,8 @@ def over_tails(config: Config, inputs: Any) -> str:
     """Which classes the figures are about, where these are not all."""
     tops = [item for item in lacking(inputs) if item.top_of is not None]
     if not tops:
-        return ""
+        floor = any(item.floored for item in lacking(inputs))
+        return "what is at the floor of the teacher's file is one class, the tail" if floor else ""
     largest = " and ".join(f"the {item.role}'s top {item.width:,}" for item in tops)
     if config.tail == "renormalize":
         return f"over {largest}, renormalised"
