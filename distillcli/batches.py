@@ -9,6 +9,7 @@ user's `batch_size` cuts the report, not the work.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from distillcli.backend import Array, Backend
 from distillcli.errors import DataError
 from distillcli.formats import Reader, widen
-from distillcli.numerics import Kind, Logits
+from distillcli.numerics import Kind, Logits, Stored
 
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
@@ -27,6 +28,7 @@ PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must 
 EXACT = 2**53  # float64 holds every integer up to here
 
 Raw = npt.NDArray[Any]
+Columns = npt.NDArray[np.int64] | None  # the classes that are compared, if not all are
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
@@ -222,8 +224,8 @@ class Tile:
 
     def _scores(self, role: str) -> Logits:
         item = self.inputs[role]
-        scores = self._widened(role, item.compared)
-        return Logits(scores, item.kind, temperature=item.temperature)
+        made = self._as_stored if self.backend.kernel == "fast" else self._widened
+        return Logits(made(role, item.compared), item.kind, temperature=item.temperature)
 
     def others(self, role: str) -> Logits:
         """The scores of the classes that are not compared, of which there must be some."""
@@ -283,11 +285,19 @@ class Tile:
     def _raw(self, role: str) -> Raw:
         return self.once(f"{role} as stored", lambda: self.rows_of(role, self.start, self.stop))
 
-    def _widened(self, role: str, columns: npt.NDArray[np.int64] | None = None) -> Array:
-        element, raw = self.inputs[role].reader.element, self._raw(role)
-        if columns is not None:
-            raw = raw[:, _slice_or_list(columns)]
-        return self.backend.to_device(widen(raw, element, self.precision))
+    def _widened(self, role: str, columns: Columns = None) -> Array:
+        element = self.inputs[role].reader.element
+        return self.backend.to_device(widen(self._columns(role, columns), element, self.precision))
+
+    def _as_stored(self, role: str, columns: Columns = None) -> Stored:
+        """For a kernel that widens while it computes."""
+        element = self.inputs[role].reader.element
+        wide = partial(widen, element=element, dtype=self.precision)
+        return Stored(self._columns(role, columns), str(element), self.precision, wide)
+
+    def _columns(self, role: str, numbers: Columns) -> Raw:
+        raw = self._raw(role)
+        return raw if numbers is None else raw[:, _slice_or_list(numbers)]
 
 
 def _slice_or_list(numbers: npt.NDArray[np.int64]) -> Any:

@@ -6,7 +6,7 @@ are float32 or float64; every number that belongs to a row is float64.
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 from weakref import ReferenceType, ref
@@ -136,11 +136,13 @@ class Stored:
     Args:
         bits: [rows, classes], of any type.
         element: the name of that type, which `bits` alone does not tell.
-        widen: makes float32 or float64 of any such array.
+        dtype: the type of the arithmetic, float32 or float64.
+        widen: makes that of any such array.
     """
 
     bits: Array
     element: str
+    dtype: Any
     widen: Callable[[Array], Array]
 
     @property
@@ -207,6 +209,11 @@ class Logits:
         """Rows without any NaN, infinity or masked class. bool [rows]."""
         return finite_rows(self.scores)
 
+    @property
+    def raw_finite(self) -> Array:
+        """Rows of whose values, whatever they are, all are finite. bool [rows]."""
+        return self.finite if self.kind == "logits" else finite_rows(self.raw)
+
     @cached_property
     def top(self) -> Array:
         """The class with the highest score, the lowest index among equals: int64 [rows]."""
@@ -253,6 +260,12 @@ class Logits:
         # A masked class has the weight 0, which must meet a finite number.
         mean_shifted = row_sum(soft.exps * at_least(self.shifted, -1e30)) / soft.total
         return soft.log_total - mean_shifted
+
+    def taken(self, rows: Array) -> "Logits":
+        """Some of the rows, as they are stored."""
+        if (stored := self.as_stored) is not None:
+            return Logits(replace(stored, bits=stored.bits[rows]))
+        return Logits(self.scores[rows])
 
     def chosen(self, index: Array) -> Array:
         """The score of one class of each row: float64 [rows]."""

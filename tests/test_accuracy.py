@@ -6,6 +6,7 @@ element, at temperatures from 0.01 to 1000, over vocabularies from 2 to 262,144.
 
 import math
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import mpmath
 import numpy as np
 import pytest
 from format_files import bfloat16_type, create_raw
+from kernels import THERE
 from runs import distill, written
 
 Array = np.ndarray[Any, Any]
@@ -245,15 +247,16 @@ def test_losses_of_runs(tmp_path: Path, classes: int, element: str) -> None:
     assert equal[-1]
     for temperature in TEMPERATURES.get(classes, (LARGE[element],)):
         for loss in LOSSES:
-            found, result = rows_of(tmp_path, one, other, loss, temperature)
             right = truth(teacher, student, loss, temperature)
-            assert np.isfinite(found).all()
-            assert (found >= 0).all()
-            assert (found[equal] == 0).all()
-            off = np.abs(found - right) / bound(element, temperature, right)
-            assert off.max() <= 1, (loss, temperature, int(off.argmax()), float(off.max()))
-            assert result["loss"] == pytest.approx(float(found.mean()), rel=1e-12)
-            assert result["nonfinite"] == {}
+            for kernel in THERE:
+                found, result = rows_of(tmp_path, one, other, loss, temperature, kernel=kernel)
+                assert np.isfinite(found).all()
+                assert (found >= 0).all()
+                assert (found[equal] == 0).all()
+                off = np.abs(found - right) / bound(element, temperature, right)
+                assert off.max() <= 1, (loss, kernel, temperature, off.argmax(), float(off.max()))
+                assert result["loss"] == pytest.approx(float(found.mean()), rel=1e-12)
+                assert result["nonfinite"] == {}
 
 
 @pytest.mark.parametrize("element", ELEMENTS)
@@ -265,10 +268,10 @@ def test_masks_of_runs(tmp_path: Path, classes: int, element: str) -> None:
         for name, values in zip(("teacher", "student"), masked(classes), strict=True)
     )
     for temperature in (0.1, 1.0, 20.0):
-        for loss in ("kl", "reverse_kl", "jsd"):
+        for loss, kernel in product(("kl", "reverse_kl", "jsd"), THERE):
             right = truth(teacher, student, loss, temperature)
             assert not np.isnan(right).any()
-            found, result = rows_of(tmp_path, one, other, loss, temperature)
+            found, result = rows_of(tmp_path, one, other, loss, temperature, kernel=kernel)
             infinite = np.isinf(right)
             assert (np.isinf(found) == infinite).all(), (loss, temperature)
             within = bound(element, temperature, right)[~infinite]

@@ -72,6 +72,7 @@ def test_the_shortest_config_has_every_default() -> None:
         "batch_size": "auto",
         "threads": "auto",
         "device": "auto",
+        "kernel": "auto",
         "precision": "auto",
         "metrics": "all",
         "on_bad_rows": "error",

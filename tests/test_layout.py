@@ -41,6 +41,8 @@ PLACES = {
     "ruamel": "config",
     "yaml": None,
     "h5py": "formats/hdf5",
+    "numba": "kernels/fast",
+    "llvmlite": "kernels/fast",
     "hdf5plugin": "formats/hdf5",
     "isal": "formats/inflating.py",
     "cupy": "backend.py",

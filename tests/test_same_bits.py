@@ -50,6 +50,7 @@ SOFT = {"soft_loss": {"name": "kl", "temperature": 2.0}, "alpha": 0.7}
 PAIRS = {"layer_mapping": [[0, 0], [1, 0], [1, 1]], "loss": "normalized_mse"}
 STRATEGIES: dict[str, dict[str, Any]] = {
     "response": {"strategy": "response", "response": SOFT},
+    "compiled": {"strategy": "response", "response": SOFT, "kernel": "fast"},
     "jsd": {"strategy": "response", "response": {"soft_loss": {"name": "jsd", "beta": 0.3}}},
     "xavier": {
         "strategy": "progressive",
@@ -64,6 +65,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
         "strategy": "ensemble",
         "ensemble": {"combine": "probabilities", "weights": "confidence", "temperature": 2.0},
     },
+    "compiled ensemble": {"strategy": "ensemble", "ensemble": {}, "kernel": "fast"},
     "ensemble by accuracy": {
         "strategy": "ensemble",
         "ensemble": {"combine": "logits", "weights": "accuracy"},

@@ -37,6 +37,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "threads": "Threads that compute; auto (default) is one for each processor. "
         "The figures do not depend on it.",
         "device": "auto (default), cpu, cuda or cuda:N.",
+        "kernel": "What computes on a CPU: numpy, or fast, which comes with the extra of that "
+        "name; auto (default) takes fast where it is installed and the inputs are large.",
         "precision": "The type of the arithmetic; auto (default) is float64 if an input is, else "
         "float32. Sums over rows are always float64.",
         "metrics": "all (default), none, or a list of names.",

@@ -256,6 +256,7 @@ class Config:
     batch_size: int | str
     threads: int | str
     device: str
+    kernel: str
     precision: str
     metrics: Literal["all"] | tuple[str, ...]
     on_bad_rows: str
@@ -315,6 +316,7 @@ class Config:
             "batch_size": self.batch_size,
             "threads": self.threads,
             "device": self.device,
+            "kernel": self.kernel,
             "precision": self.precision,
             "metrics": _words(self.metrics) or "none",
             "on_bad_rows": self.on_bad_rows,

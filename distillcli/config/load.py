@@ -208,6 +208,7 @@ def _assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) 
         batch_size=written.batch_size or "auto",
         threads=written.threads or "auto",
         device=written.device or "auto",
+        kernel=written.kernel or "auto",
         precision=written.precision or "auto",
         metrics=_metrics(written.metrics, catalogue, problems),
         on_bad_rows=written.on_bad_rows or "error",

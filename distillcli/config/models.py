@@ -208,6 +208,7 @@ class WrittenConfig(Section):
     batch_size: Annotated[int | str, Whole(1, 2**40, "auto")] | None = None
     threads: Annotated[int | str, Whole(1, 1024, "auto")] | None = None
     device: Annotated[str, Device()] | None = None
+    kernel: Annotated[str, Choice(("auto", "numpy", "fast"))] | None = None
     precision: Annotated[str, Choice(("auto", "float32", "float64"))] | None = None
     metrics: Annotated[_Metrics | _MetricWord, Discriminator(_list_or_word)] | None = None
     on_bad_rows: Annotated[str, Choice(("error", "skip"))] | None = None

@@ -158,9 +158,8 @@ def blending(
         return found
 
     def prepare(tile: Tile) -> None:
-        if tile.backend.kernel == "numpy":
-            scores = [scores_of(tile) for scores_of in sides.values()]
-            fill(Wanted(ones=scores, entropies=scores, tops=scores))
+        scores = [scores_of(tile) for scores_of in sides.values()]
+        fill(Wanted(ones=scores, entropies=scores, tops=scores), tile.backend.kernel)
         if student is not None:
             student.measure.prepare(tile)
 
@@ -207,8 +206,7 @@ def _side_columns(sides: Mapping[str, Callable[[Tile], Logits]], tile: Tile) -> 
 def _pair_columns(tile: Tile, teachers: Sequence[Logits]) -> dict[str, Array]:
     found = {}
     for (i, first), (j, second) in combinations(enumerate(teachers), 2):
-        if tile.backend.kernel == "numpy":
-            fill(Wanted(pair=(first, second), temperature=1.0, reverse=True))
+        fill(Wanted(pair=(first, second), temperature=1.0, reverse=True), tile.backend.kernel)
         found[f"agreement {i} {j}"] = metrics.top1_agreement(first, second)
         found[f"kl {i} {j}"] = metrics.kl(first, second, 1.0)
         found[f"kl {j} {i}"] = metrics.kl(second, first, 1.0)

@@ -5,7 +5,62 @@ within the same bounds, and what it leaves out the plain functions compute. So t
 `losses/` stay the definition and the oracle of every kernel.
 """
 
-from distillcli.kernels.rows import fill
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+from distillcli.errors import BackendError
 from distillcli.kernels.wanted import Wanted
 
-__all__ = ["Wanted", "fill"]
+__all__ = ["Wanted", "fill", "kernel_for", "why_not_fast"]
+
+# What is smaller is done before the compiler's library is loaded, which takes half a second.
+WORTH_COMPILING = 64 * 2**20
+
+_PLACES = {"numpy": "distillcli.kernels.rows", "fast": "distillcli.kernels.fast.filling"}
+
+
+def fill(wanted: Wanted, kernel: str) -> None:
+    """Compute what is wanted with a kernel, and leave it with the scores.
+
+    Args:
+        wanted: what will be asked.
+        kernel: a name as in `facts`; one that has no fast path leaves everything to the plain
+            functions.
+    """
+    if kernel in _PLACES:
+        _filler(kernel)(wanted)
+
+
+def kernel_for(name: str, size: int) -> str:
+    """The kernel that computes on a CPU.
+
+    Args:
+        name: auto, numpy or fast.
+        size: bytes of all inputs, whatever part of them is read: parts have the bits of the whole.
+
+    Raises:
+        BackendError: `fast` is asked for and cannot be had.
+    """
+    if name == "numpy" or (name == "auto" and size < WORTH_COMPILING):
+        return "numpy"
+    missing = why_not_fast()
+    if missing is None:
+        return "fast"
+    if name == "fast":
+        raise BackendError("kernel fast", missing, "pip install 'distillcli[fast]'")
+    return "numpy"
+
+
+def why_not_fast() -> str | None:
+    """Why the compiled kernel cannot be had; None if it can."""
+    from distillcli.kernels import fast
+
+    return fast.missing()
+
+
+@cache
+def _filler(kernel: str) -> Callable[[Wanted], None]:
+    """Loaded when first needed: a compiler takes its time."""
+    filler: Callable[[Wanted], None] = import_module(_PLACES[kernel]).fill
+    return filler

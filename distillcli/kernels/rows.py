@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.kernels.wanted import Wanted
+from distillcli.kernels.wanted import Wanted, mended
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics import Logits, kl
 
@@ -184,8 +184,8 @@ def _leave(sheet: _Sheet, wanted: Wanted) -> None:
         sheet.to_temperature_one()
         if wanted.asks(wanted.entropies, scores):
             entropy = sheet.entropy()
-            scores.entropy = _mended(
-                entropy, ~np.isfinite(entropy), lambda rows: _part(scores, rows).entropy
+            scores.entropy = mended(
+                entropy, ~np.isfinite(entropy), lambda rows: scores.taken(rows).entropy
             )
 
 
@@ -207,10 +207,10 @@ def _leave_distance(
     gap = np.subtract(one, other, out=p.buffer("gap"))
     squares = p.sum(np.multiply(gap, gap, out=gap))
     squares *= 0.5 if name == "cosine" else 1.0 / p.scores.shape[1]
-    rows = _mended(
+    rows = mended(
         squares,
         ~np.isfinite(squares),
-        lambda at: careful(teacher=p.scores.raw[at], student=q.scores.raw[at]),
+        lambda at: careful(teacher=p.scores.taken(at).raw, student=q.scores.taken(at).raw),
     )
     p.scores.learn(name, q.scores, rows)
 
@@ -241,19 +241,7 @@ def _leave_divergence(
     rows = p.sum(weighed) * (sign / temperature) / p.total
     enough = PLAIN_ABOVE[p.dtype] if temperature >= COLDEST[p.dtype] else math.inf
     one, other = p.scores, q.scores
-    rows = _mended(
-        rows, ~(rows > enough), lambda at: kl(_part(one, at), _part(other, at), temperature)
+    rows = mended(
+        rows, ~(rows > enough), lambda at: kl(one.taken(at), other.taken(at), temperature)
     )
     one.learn(("kl", temperature), other, rows)
-
-
-def _mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:
-    """The rows in doubt computed again by the plain functions."""
-    rows = np.flatnonzero(doubtful)
-    if len(rows):
-        found[rows] = careful(rows)
-    return found
-
-
-def _part(scores: Logits, rows: Array) -> Logits:
-    return Logits(scores.scores[rows])

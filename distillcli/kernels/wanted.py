@@ -1,9 +1,15 @@
 """What is asked of a kernel about the class scores of a tile."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from distillcli.numerics import Logits
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -47,3 +53,11 @@ class Wanted:
         paired = self.pair or ()
         singles = {id(one): one for one in (*self.ones, *self.tops)}
         return [one for one in singles.values() if not self.asks(paired, one)]
+
+
+def mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:
+    """The rows in doubt computed again, by what takes their numbers."""
+    rows = np.flatnonzero(doubtful)
+    if len(rows):
+        found[rows] = careful(rows)
+    return found

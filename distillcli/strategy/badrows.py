@@ -48,7 +48,7 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
             logits = tile.logits(role)
             found[role, NOT_SCORES[logits.kind]] = logits.bad | others_bad(tile, role)
             if strict:
-                found[role, no_mask] = ~logits.bad & ~finite_rows(logits.raw)
+                found[role, no_mask] = ~logits.bad & ~logits.raw_finite
         for role in tops:
             known = top_k(tile, role)
             found[role, NOT_SCORES["log_probabilities"]] = known.bad

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_row_order, row_values
+from distillcli.kernels import kernel_for
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
@@ -58,7 +59,11 @@ class Passes:
         Raises:
             UsageError: the inputs end before the selection does.
             ConfigError: the last batch is too small for a loss.
+            BackendError: the kernel that the config names is not there.
         """
+        if backend.device == "cpu":
+            size = sum(item.reader.rows * item.reader.row_bytes for item in inputs)
+            backend = replace(backend, kernel=kernel_for(config.kernel, size))
         threads = config.threads if isinstance(config.threads, int) else available_threads()
         machine = Machine(backend, threads, precision(config, inputs))
         first, stop = selection.bounds(inputs.rows)

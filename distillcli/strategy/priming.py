@@ -50,32 +50,28 @@ def primer(
         return any(f"{side}_{name}" in columns for name in names)
 
     def prepare(tile: Tile) -> None:
-        if tile.backend.kernel != "numpy":
-            return
         scores, others = sides(tile), one_by_one(tile)
         hard = ["student"] if "cross_entropy" in losses else []
         pair = None
         if target is not None and "student" in scores and (asked or ranked):
             pair = (target(tile, temperature), scores["student"])
-        fill(
-            Wanted(
-                pair,
-                temperature,
-                forward="forward" in asked,
-                reverse="reverse" in asked,
-                squares="squares" in asked,
-                cosine="cosine" in asked,
-                above=scores.get("teacher") if ranked and pair is not None else None,
-                ones=others
-                + [
-                    one
-                    for side, one in scores.items()
-                    if side in hard or asks(side, "nll", "entropy", "confidence")
-                ],
-                entropies=[one for side, one in scores.items() if asks(side, "entropy")],
-                tops=others
-                + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
-            )
+        wanted = Wanted(
+            pair,
+            temperature,
+            forward="forward" in asked,
+            reverse="reverse" in asked,
+            squares="squares" in asked,
+            cosine="cosine" in asked,
+            above=scores.get("teacher") if ranked and pair is not None else None,
+            ones=others
+            + [
+                one
+                for side, one in scores.items()
+                if side in hard or asks(side, "nll", "entropy", "confidence")
+            ],
+            entropies=[one for side, one in scores.items() if asks(side, "entropy")],
+            tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
         )
+        fill(wanted, tile.backend.kernel)
 
     return prepare

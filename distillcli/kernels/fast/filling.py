@@ -1,0 +1,165 @@
+"""From what is wanted of a tile to a call of the compiled loops, and back into its scores."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.kernels.fast import layout, narrow, wide
+from distillcli.kernels.wanted import Wanted, mended
+from distillcli.losses.features import cosine, mse
+from distillcli.numerics import Logits, kl
+
+Array = npt.NDArray[Any]
+
+NARROW = 64  # with fewer classes rows are computed side by side
+# How the loops tell stored types apart.
+READ_AS = {"float16": np.uint16, "bfloat16": np.int16, "float32": np.float32, "float64": np.float64}
+NO_TOPS = np.empty(0, np.int64)
+
+
+def fill(wanted: Wanted) -> None:
+    """Compute what is wanted and leave it with the scores, which then need not compute it."""
+    for scores in wanted.alone():
+        table = _swept((scores,), wanted)
+        _leave(scores, table[: layout.SIDE], wanted, paired=False)
+    if wanted.pair is not None:
+        table = _swept(wanted.pair, wanted)
+        sides = np.split(table[: layout.PAIR], 2)
+        for scores, found in zip(wanted.pair, sides, strict=True):
+            _leave(scores, found, wanted, paired=True)
+        _leave_pair(table[layout.PAIR :], wanted)
+
+
+def _swept(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
+    """One call of the loops: float64 [COLUMNS, rows]."""
+    read = [_readable(scores) for scores in sides]
+    dtype = np.result_type(*(arithmetic for _, arithmetic in read))
+    (rows, classes), paired = sides[0].shape, len(sides) == 2
+    table = np.zeros((layout.COLUMNS, rows))
+    is_narrow = classes < NARROW
+    loops, shape = (narrow if is_narrow else wide), (4, classes, narrow.LANES)[: 2 + is_narrow]
+    asked = [_asked(scores, wanted, paired) for scores in sides]
+    loops.sweep(
+        read[0][0],
+        read[-1][0],
+        paired,
+        float(wanted.temperature),
+        _asked_of_pair(wanted) if paired else 0,
+        asked[0],
+        asked[-1],
+        _tops(sides, wanted) if paired else NO_TOPS,
+        _scratch.of(shape, dtype),
+        table,
+    )
+    return table
+
+
+def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
+    """The array that the loops read, and the type of the arithmetic."""
+    stored = scores.as_stored
+    if stored is not None and stored.element in READ_AS:
+        bits = np.require(stored.bits, requirements=("C", "A"))
+        return bits.view(READ_AS[stored.element]), np.dtype(stored.dtype)
+    values = np.require(scores.scores, requirements=("C", "A"))
+    return values, values.dtype
+
+
+class _Scratch(threading.local):
+    """Where rows are brought: each thread's own, used again from tile to tile."""
+
+    def __init__(self) -> None:
+        self.array = np.empty(0)
+
+    def of(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        if (self.array.shape, self.array.dtype) != (shape, dtype):
+            self.array = np.empty(shape, dtype)
+        return self.array
+
+
+_scratch = _Scratch()
+
+
+def _asked(scores: Logits, wanted: Wanted, paired: bool) -> int:
+    top = wanted.asks(wanted.tops, scores) or (paired and wanted.above is scores)
+    return (
+        layout.TOP * top
+        + layout.TOTAL * (paired and wanted.divergent)
+        + layout.ONE * wanted.asks(wanted.ones, scores)
+        + layout.ENTROPY * wanted.asks(wanted.entropies, scores)
+    )
+
+
+def _asked_of_pair(wanted: Wanted) -> int:
+    return (
+        layout.FORWARD * wanted.forward
+        + layout.REVERSE * wanted.reverse
+        + layout.SQUARES * wanted.squares
+        + layout.COSINE * wanted.cosine
+        + layout.ABOVE * (wanted.above is not None)
+    )
+
+
+def _tops(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
+    """The classes to count against, where they are not the tops of the first side."""
+    if wanted.above is None or wanted.above is sides[0]:
+        return NO_TOPS
+    return np.ascontiguousarray(wanted.above.top, np.int64)
+
+
+def _leave(scores: Logits, found: Array, wanted: Wanted, *, paired: bool) -> None:
+    """What is asked about one side alone."""
+    asked = _asked(scores, wanted, paired)
+    scores.max = found[layout.MAX_AT].astype(_readable_type(scores))
+    scores.finite = np.isfinite(found[layout.MAX_AT]) & (found[layout.MASKED_AT] == 0)
+    if asked & layout.TOP:
+        scores.top = found[layout.TOP_AT].astype(np.int64)
+    if asked & layout.TOTAL:
+        scores.learn_total(wanted.temperature, found[layout.TOTAL_AT].copy())
+    if asked & layout.ONE:
+        scores.learn_total(1.0, found[layout.ONE_AT].copy())
+    if asked & layout.ENTROPY:
+        entropy = found[layout.ENTROPY_AT].copy()
+        doubtful = ~np.isfinite(entropy) & ~scores.bad
+        scores.entropy = mended(entropy, doubtful, lambda at: scores.taken(at).entropy)
+
+
+def _readable_type(scores: Logits) -> Any:
+    stored = scores.as_stored
+    return stored.dtype if stored is not None else scores.scores.dtype
+
+
+def _leave_pair(found: Array, wanted: Wanted) -> None:
+    assert wanted.pair is not None
+    p, q = wanted.pair
+    if wanted.forward:
+        _leave_divergence(p, q, found[layout.FORWARD_AT], wanted.temperature)
+    if wanted.reverse:
+        _leave_divergence(q, p, found[layout.REVERSE_AT], wanted.temperature)
+    if (p.kind, q.kind) == ("logits", "logits"):
+        if wanted.squares:
+            _leave_distance(p, q, "squares", found[layout.SQUARES_AT])
+        if wanted.cosine:
+            _leave_distance(p, q, "cosine", found[layout.COSINE_AT])
+    if wanted.above is not None:
+        q.learn("above", wanted.above, found[layout.ABOVE_AT].copy())
+
+
+def _leave_divergence(p: Logits, q: Logits, found: Array, temperature: float) -> None:
+    """What the loops cannot do, scores beyond the range of differences, is no number there."""
+    doubtful = np.isnan(found) & ~p.bad & ~q.bad
+    rows = mended(
+        np.maximum(found, 0.0), doubtful, lambda at: kl(p.taken(at), q.taken(at), temperature)
+    )
+    p.learn(("kl", temperature), q, rows)
+
+
+def _leave_distance(p: Logits, q: Logits, name: str, found: Array) -> None:
+    careful = cosine if name == "cosine" else mse
+    rows = mended(
+        found.copy(),
+        ~np.isfinite(found),
+        lambda at: careful(teacher=p.taken(at).raw, student=q.taken(at).raw),
+    )
+    p.learn(name, q, rows)

@@ -1,0 +1,279 @@
+"""Rows of many classes, one after the other: a row is read once and then lies in the cache.
+
+Every loop runs over blocks of a row, so that sums of float32 stay short: their blocks are added in
+float64. The compiler may reorder the additions of a block. It does so once, when it compiles, and
+for all rows alike: a row has the same bits in any company, on any thread.
+"""
+
+import math
+
+import numpy as np
+
+from distillcli.kernels.fast.compiling import compiled
+from distillcli.kernels.fast.layout import (
+    ABOVE,
+    ABOVE_AT,
+    COSINE,
+    COSINE_AT,
+    ENTROPY,
+    ENTROPY_AT,
+    FORWARD,
+    FORWARD_AT,
+    MASKED_AT,
+    MAX_AT,
+    ONE,
+    ONE_AT,
+    PAIR,
+    REVERSE,
+    REVERSE_AT,
+    SIDE,
+    SQUARES,
+    SQUARES_AT,
+    TOP,
+    TOP_AT,
+    TOTAL,
+    TOTAL_AT,
+)
+from distillcli.kernels.fast.scalars import (
+    exponential,
+    from_ordered,
+    like,
+    log_ratio,
+    logarithm,
+    number,
+    ordered,
+    share_of_divergence,
+)
+
+BLOCK = 1024
+MASKED = -1e30  # stands for the score of a masked class where differences are taken
+
+
+@compiled
+def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
+    """What is asked about rows [rows, classes] of one side, or of both, left in the table.
+
+    Args:
+        p, q: elements as `number` takes them; `q` is looked at only where `paired`.
+        of_pair, of_p, of_q: what is asked, bits as in `layout`.
+        tops: the classes that those of `q` are counted against; empty: the top classes of `p`.
+        scratch: [4, classes], in the type of the arithmetic.
+        table: float64 [COLUMNS, rows].
+    """
+    for index in range(p.shape[0]):
+        one, other = table[:SIDE, index], table[SIDE:PAIR, index]
+        pair = table[PAIR:, index]
+        _look(p[index], scratch[0], of_p, one)
+        if paired:
+            _look(q[index], scratch[1], of_q, other)
+            pair[:] = 0.0
+            _measure(scratch, of_pair, pair)
+            if of_pair & ABOVE:
+                chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
+                pair[ABOVE_AT] = _above(scratch[1], scratch[1, chosen])
+            _unmask(scratch, one, other, pair)
+            if of_pair & (FORWARD | REVERSE):
+                _diverge(scratch, temperature, of_pair, one, other, pair)
+            _weigh(scratch[1], scratch[3], temperature, of_q, other)
+        else:
+            _unmask_alone(scratch[0], one)
+        _weigh(scratch[0], scratch[2], temperature, of_p, one)
+
+
+@compiled
+def _look(source, row, asked, found):
+    """Bring a row to `row`; its maximum, its top class, whether it has masked classes."""
+    highest, lowest = _bring(source, row)
+    infinity = ordered(like(math.inf, row[0]))
+    masked = ordered(like(-math.inf, row[0]))
+    broken = highest > infinity or lowest < masked
+    found[MAX_AT] = math.nan if broken else from_ordered(highest)
+    found[MASKED_AT] = lowest <= masked
+    if asked & TOP:
+        found[TOP_AT] = _first(row, from_ordered(highest))
+
+
+@compiled
+def _bring(source, row):
+    row[0] = number(source[0])
+    highest = lowest = ordered(row[0])
+    for start in range(0, len(row), BLOCK):
+        part, into = source[start : start + BLOCK], row[start : start + BLOCK]
+        for index in range(len(into)):
+            value = like(number(part[index]), into[index])
+            into[index] = value
+            bits = ordered(value)
+            highest, lowest = max(highest, bits), min(lowest, bits)
+    return highest, lowest
+
+
+@compiled
+def _first(row, value):
+    """The lowest index at which a value stands; 0 if it does nowhere."""
+    for start in range(0, len(row), BLOCK):
+        part = row[start : start + BLOCK]
+        first = np.int32(BLOCK)
+        for index in range(len(part)):
+            first = min(first, np.int32(index) if part[index] == value else np.int32(BLOCK))
+        if first < BLOCK:
+            return start + first
+    return 0
+
+
+@compiled
+def _above(row, value):
+    count = np.int32(0)
+    for index in range(len(row)):
+        count += np.int32(row[index] > value)
+    return count
+
+
+@compiled
+def _unmask(scratch, one, other, pair):
+    """Masked classes get a finite score; a pair of which one side alone masks is infinite."""
+    if one[MASKED_AT] == 0 and other[MASKED_AT] == 0:
+        return
+    p, q = scratch[0], scratch[1]
+    for index in range(len(p)):
+        if q[index] == -math.inf and p[index] != -math.inf:
+            pair[FORWARD_AT] = math.inf
+        if p[index] == -math.inf and q[index] != -math.inf:
+            pair[REVERSE_AT] = math.inf
+    _unmask_alone(p, one)
+    _unmask_alone(q, other)
+
+
+@compiled
+def _unmask_alone(row, found):
+    if found[MASKED_AT]:
+        for index in range(len(row)):
+            row[index] = max(row[index], like(MASKED, row[index]))
+
+
+@compiled
+def _measure(scratch, asked, pair):
+    """The distances of the numbers as they are stored."""
+    p, q = scratch[0], scratch[1]
+    if asked & SQUARES:
+        pair[SQUARES_AT] = _squares(p, q, 1.0, 1.0) / len(p)
+    if asked & COSINE:
+        lengths = math.sqrt(_squares(p, p, 1.0, 0.0)), math.sqrt(_squares(q, q, 1.0, 0.0))
+        if lengths[0] > 0 and lengths[1] > 0:
+            distance = _squares(p, q, 1.0 / lengths[0], 1.0 / lengths[1])
+            pair[COSINE_AT] = min(0.5 * distance, 2.0)
+        else:
+            pair[COSINE_AT] = 1.0
+
+
+@compiled
+def _squares(p, q, of_p, of_q):
+    """Sum of (of_p p - of_q q)^2."""
+    total = 0.0
+    for start in range(0, len(p), BLOCK):
+        x, y = p[start : start + BLOCK], q[start : start + BLOCK]
+        part = 0.0
+        for index in range(len(x)):
+            gap = of_p * np.float64(x[index]) - of_q * np.float64(y[index])
+            part += gap * gap
+        total += part
+    return total
+
+
+@compiled
+def _diverge(scratch, temperature, asked, one, other, pair):
+    """The exponentials of both sides at the temperature, and the divergences."""
+    scale = 1.0 / temperature
+    one[TOTAL_AT] = _soften(scratch[0], one[MAX_AT], scale, scratch[2])
+    other[TOTAL_AT] = _soften(scratch[1], other[MAX_AT], scale, scratch[3])
+    ratio = one[TOTAL_AT] / other[TOTAL_AT]
+    highest = one[MAX_AT], other[MAX_AT]
+    if asked & FORWARD:
+        pair[FORWARD_AT] += _divergence(scratch, 0, highest, scale, ratio) / one[TOTAL_AT]
+    if asked & REVERSE:
+        pair[REVERSE_AT] += _divergence(scratch, 1, highest, scale, 1.0 / ratio) / other[TOTAL_AT]
+
+
+@compiled
+def _soften(row, highest, scale, exps):
+    """exp((score - highest) * scale) and their sum."""
+    top, factor = like(highest, row[0]), like(scale, row[0])
+    total = 0.0
+    for start in range(0, len(row), BLOCK):
+        part, into = row[start : start + BLOCK], exps[start : start + BLOCK]
+        partial = like(0.0, row[0])
+        for index in range(len(part)):
+            value = exponential((part[index] - top) * factor)
+            into[index] = value
+            partial += value
+        total += partial
+    return total
+
+
+@compiled
+def _divergence(scratch, first, highest, scale, ratio):
+    """Sum of p log(p / q) + q - p, with p not divided by its sum, q by the ratio of the sums."""
+    p, q, exps_p, exps_q = (
+        scratch[first],
+        scratch[1 - first],
+        scratch[2 + first],
+        scratch[3 - first],
+    )
+    of_p, of_q, constant = highest[first], highest[1 - first], logarithm(ratio)
+    total = 0.0
+    for start in range(0, len(p), BLOCK):
+        x, y = p[start : start + BLOCK], q[start : start + BLOCK]
+        e, f = exps_p[start : start + BLOCK], exps_q[start : start + BLOCK]
+        part = 0.0
+        for index in range(len(x)):
+            gap = log_ratio(x[index], y[index], of_p, of_q, scale, constant)
+            part += share_of_divergence(e[index], f[index] * ratio, gap)
+        total += part
+    return total
+
+
+@compiled
+def _weigh(row, exps, temperature, asked, found):
+    """What is asked at temperature 1; exponentials at another are squared where that is enough."""
+    if asked & ONE == 0:
+        return
+    if asked & TOTAL and temperature == 1.0:
+        found[ONE_AT] = found[TOTAL_AT]
+    elif asked & TOTAL and temperature in (2.0, 4.0, 8.0):
+        found[ONE_AT] = _square(exps, temperature)
+    else:
+        found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps)
+    if asked & ENTROPY:
+        weighed = _weighed(row, found[MAX_AT], exps)
+        found[ENTROPY_AT] = logarithm(found[ONE_AT]) - weighed / found[ONE_AT]
+
+
+@compiled
+def _square(exps, power):
+    """Raise to the power, 2, 4 or 8; the sum."""
+    total = 0.0
+    for start in range(0, len(exps), BLOCK):
+        part = exps[start : start + BLOCK]
+        times = power
+        while times > 1.0:
+            for index in range(len(part)):
+                part[index] *= part[index]
+            times *= 0.5
+        partial = like(0.0, exps[0])
+        for index in range(len(part)):
+            partial += part[index]
+        total += partial
+    return total
+
+
+@compiled
+def _weighed(row, highest, exps):
+    """Sum of exps * (score - highest): <= 0."""
+    top = like(highest, row[0])
+    total = 0.0
+    for start in range(0, len(row), BLOCK):
+        part, weights = row[start : start + BLOCK], exps[start : start + BLOCK]
+        partial = like(0.0, row[0])
+        for index in range(len(part)):
+            partial += weights[index] * (part[index] - top)
+        total += partial
+    return total
