@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from runs import ROOT, distill, saved, written
+from kernels import KERNELS
+from runs import ROOT, distill, saved, scored, written
 
+from distillcli import numerics
 from distillcli.losses import LABEL_LOSSES, LAYER_LOSSES, LOSSES, SCORE_LOSSES, Loss
 
 SAMPLE = f"{ROOT}/sample_data/digits.h5::"
@@ -345,3 +347,33 @@ def test_soft_targets_take_no_relations(tmp_path: Path) -> None:
     done = distill("ensemble", path, "--output", tmp_path / "soft.h5")
     assert done.code == 2
     assert "pkt relates the rows of a batch, which is left to distill score" in done.err
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_terms_at_several_temperatures_are_those_of_runs_of_their_own(
+    tmp_path: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel finds each at its own temperature; the plain functions have nothing left to do."""
+    random = np.random.default_rng(0)
+    for name in ("teacher", "student"):
+        np.save(tmp_path / f"{name}.npy", random.standard_normal((300, 70)).astype(np.float32) * 3)
+    config = {
+        "strategy": "response",
+        "kernel": kernel,
+        "teacher": "teacher.npy",
+        "student": "student.npy",
+    }
+    losses = [
+        {"name": "kl", "temperature": 1.0, "as": "one"},
+        {"name": "kl", "temperature": 4.0, "as": "four"},
+        {"name": "reverse_kl", "temperature": 2.0},
+        {"name": "mse"},
+    ]
+    apart = [scored(tmp_path, {**config, "losses": [loss]}) for loss in losses]
+
+    def called(*arguments: object) -> None:
+        pytest.fail("a divergence that no kernel has left")
+
+    monkeypatch.setattr(numerics, "kl", called)
+    together = scored(tmp_path, {**config, "losses": losses})
+    assert list(together.terms.values()) == [value for one in apart for value in one.terms.values()]

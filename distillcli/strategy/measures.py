@@ -99,7 +99,7 @@ def scoring(
         return measured
 
     prepare = primer(
-        losses={term.loss for term in terms if term.as_stored},
+        terms=[term for term in terms if term.as_stored],
         metrics=names,
         target=target,
         teachers=inputs.teachers,

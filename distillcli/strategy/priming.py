@@ -4,18 +4,19 @@ Whatever is left out here, or cannot be had from a kernel, the plain functions c
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from distillcli.batches import Tile
 from distillcli.kernels import Wanted, fill
-from distillcli.losses import LOGIT_LOSSES
+from distillcli.losses.table import Ask
 from distillcli.metrics import METRICS
 from distillcli.numerics import Logits
-from distillcli.strategy.terms import Target
+from distillcli.strategy.terms import Target, Term
 
 
 def primer(
     *,
-    losses: Collection[str],
+    terms: Sequence[Term],
     metrics: Collection[str],
     target: Target | None,
     teachers: Sequence[str],
@@ -25,17 +26,18 @@ def primer(
     """Prepares a tile for its measure.
 
     Args:
-        losses: names of the losses on class scores in use.
+        terms: those on class scores as they are.
         metrics: names of the metrics.
         target: what the student is held against, at a temperature.
         teachers: roles of teachers that are held against the labels one by one.
         student: whether there is a student whose classes are all known.
-        temperature: that of the loss and of the KL metrics.
+        temperature: that of the KL metrics.
     """
     columns = {column for name in metrics for column in METRICS[name].columns}
-    asked = {ask for name in losses if name in LOGIT_LOSSES for ask in LOGIT_LOSSES[name].asks}
+    asked = _asked(terms, temperature)
     if "kl" in columns:
-        asked.add("forward")
+        asked[temperature].add("forward")
+    hard = any(term.loss == "cross_entropy" for term in terms)
     ranked = "top5_agreement" in columns
     agree = ranked or "top1_agreement" in columns
 
@@ -49,29 +51,43 @@ def primer(
     def asks(side: str, *names: str) -> bool:
         return any(f"{side}_{name}" in columns for name in names)
 
-    def prepare(tile: Tile) -> None:
-        scores, others = sides(tile), one_by_one(tile)
-        hard = ["student"] if "cross_entropy" in losses else []
-        pair = None
-        if target is not None and "student" in scores and (asked or ranked):
-            pair = (target(tile, temperature), scores["student"])
-        wanted = Wanted(
-            pair,
-            temperature,
-            forward="forward" in asked,
-            reverse="reverse" in asked,
-            squares="squares" in asked,
-            cosine="cosine" in asked,
-            above=scores.get("teacher") if ranked and pair is not None else None,
-            ones=others
-            + [
-                one
-                for side, one in scores.items()
-                if side in hard or asks(side, "nll", "entropy", "confidence")
-            ],
+    def one_is_asked(side: str) -> bool:
+        return (hard and side == "student") or asks(side, "nll", "entropy", "confidence")
+
+    def of_sides(scores: dict[str, Logits], others: list[Logits]) -> Wanted:
+        return Wanted(
+            ones=others + [one for side, one in scores.items() if one_is_asked(side)],
             entropies=[one for side, one in scores.items() if asks(side, "entropy")],
             tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
         )
-        fill(wanted, tile.backend.kernel)
+
+    def prepare(tile: Tile) -> None:
+        scores = sides(tile)
+        wanted = of_sides(scores, one_by_one(tile))
+        for at, statistics in asked.items():
+            if target is not None and "student" in scores and (statistics or ranked):
+                above = scores["teacher"] if ranked and at == temperature else None
+                pair = (target(tile, at), scores["student"])
+                wanted = replace(
+                    wanted,
+                    pair=pair,
+                    temperature=at,
+                    forward="forward" in statistics,
+                    reverse="reverse" in statistics,
+                    squares="squares" in statistics,
+                    cosine="cosine" in statistics,
+                    above=above,
+                )
+            fill(wanted, tile.backend.kernel)
+            wanted = Wanted()  # of another temperature only what belongs to it
 
     return prepare
+
+
+def _asked(terms: Sequence[Term], temperature: float) -> dict[float, set[Ask]]:
+    """What losses rest on, by temperature, that of the metrics first."""
+    found: dict[float, set[Ask]] = {temperature: set()}
+    for term in terms:
+        at = term.written.loss.parameters.get("temperature", temperature)
+        found.setdefault(at, set()).update(term.known.asks)
+    return found
