@@ -35,7 +35,7 @@ def part_taken(facts: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The figures of rows `start` to `stop` (exclusive)."""
+    """The figures of rows `start` to `stop` (exclusive); `rows` of them count, None for all."""
 
     index: int
     start: int
@@ -43,6 +43,17 @@ class BatchResult:
     loss: Number
     terms: Mapping[str, Number]
     metrics: Mapping[str, Number]
+    rows: int | None = None
+
+    @property
+    def counted(self) -> int:
+        """How many rows the figures are means over."""
+        return self.stop - self.start if self.rows is None else self.rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """The batch as JSON-ready data; `rows` where not all count."""
+        known = asdict(self)
+        return {key: value for key, value in known.items() if key != "rows" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,7 @@ class Result:
         """The result as JSON-ready data, in the order in which it is documented."""
         data = asdict(self)
         data["layers"] = self.layers and [layer.as_dict() for layer in self.layers]
+        data["batches"] = [batch.as_dict() for batch in self.batches]
         data["worst"] = self.worst and [row.as_dict() for row in self.worst]
         first = ("schema", "command", "strategy", "rows", "rows_skipped", "rows_masked")
         then = (

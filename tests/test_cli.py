@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from runs import ROOT, Ended, distill, saved, written
 
-from distillcli import backend, batches
+from distillcli import backend, batches, slabs
 from distillcli.commands import score as score_command
 
 ROWS, CLASSES = 23, 7
@@ -581,15 +581,15 @@ def test_an_input_that_changes_during_the_run(
     for name in ("teacher", "student"):
         saved(folder, "float32", **{name: rng.normal(size=(100_000, CLASSES))})
     monkeypatch.setattr(batches, "SLAB_BYTES", 1)  # a slab for every tile
-    cut = batches.Slab.tiles
+    cut = slabs.Slab.tiles
 
-    def tiles(slab: batches.Slab, *arguments: Any) -> Any:
+    def tiles(slab: slabs.Slab, *arguments: Any) -> Any:
         if slab.start == 0:
             with (folder / "student.npy").open("ab") as file:
                 file.write(b"more")
         return cut(slab, *arguments)
 
-    monkeypatch.setattr(batches.Slab, "tiles", tiles)
+    monkeypatch.setattr(slabs.Slab, "tiles", tiles)
     (error,) = refused(distill(*QUICK))
     assert error.startswith("student in student.npy: ")
     assert "changed while it was read: 2,800,128 bytes before, 2,800,132 now" in error

@@ -243,7 +243,7 @@ MISTAKES = {
     "zero point that is not whole": (
         "strategy: response\nteacher: {path: t.npy, scale: 1, zero_point: 0.5}\nstudent: s.npy\n",
         [
-            "2:34: teacher.zero_point: must be a whole number of at least -2147483648, not 0.5",
+            "2:34: teacher.zero_point: must be a whole number, not 0.5",
         ],
     ),
     "zero point alone": (

@@ -1,5 +1,6 @@
 """Rows that are not to count: masks, ignored labels, positions; what is left is what is scored."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,23 @@ def test_masked_rows_beside_bad_ones(folder: Path) -> None:
     assert "18 rows, which do not count" in distill("score", config, *skip, "--format", "md").out
 
 
+def test_batches_without_rows_that_count(folder: Path) -> None:
+    """Are no infinite ones: the report says that there are no rows, and JSON how many count."""
+    config = written(folder / "config.yaml", {**LABELLED, "device": "cpu", "batch_size": 3})
+    done = distill("score", config, "--format", "json")
+    counts = [batch.get("rows", 3) for batch in done.data["batches"]]
+    assert counts == REAL.reshape(-1, 3).sum(axis=1).tolist()
+    assert {"rows"} <= set(done.data["batches"][4])
+    assert "rows" not in done.data["batches"][0]
+    table = distill("score", config, "--all-batches").out
+    assert table.count("no rows") == counts.count(0) > 0
+    assert "not finite" not in table
+    lines = distill("score", config, "--format", "jsonl").out.splitlines()
+    assert json.loads(lines[5])["batch"]["rows"] == counts[5]
+    (folder / "base.json").write_text(done.out)
+    assert distill("check", config, "--baseline", folder / "base.json").code == 0
+
+
 @pytest.mark.parametrize("cut", [{"batch_size": 5}, {"threads": 2}, {"batch_size": 1}])
 def test_the_cut_does_not_matter(folder: Path, cut: Config) -> None:
     """The same bits for every batch size and thread count, masks and all."""
@@ -427,6 +445,21 @@ def test_a_label_at_a_kept_row(folder: Path) -> None:
     np.save(folder / "labels.npy", labels)
     error = refused(folder, {**LABELLED, "mask": "mask.npy"})
     assert "row 21: label 777 is outside 0 to 6" in error
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"positions": {"skip": 3}}, "positions.skip: unknown key; the keys here are skip_first"),
+        ({"positions": 3}, "positions: must be a mapping of keys to values, not 3"),
+        ({"positions": {"skip_first": -1}}, "must be a whole number of at least 0, not -1"),
+        ({"ignore_index": "pad"}, 'ignore_index: must be none or a whole number, not "pad"'),
+        ({"shift_labels": "yes"}, "shift_labels: must be true or false"),
+        ({"mask": {"path": "mask.npy", "kind": "logits"}}, "mask.kind: is for class scores only"),
+    ],
+)
+def test_values_that_will_not_do(folder: Path, change: Config, words: str) -> None:
+    assert words in refused(folder, {**LABELLED, **change})
 
 
 def test_validate_holds_them_against_each_other(folder: Path) -> None:

@@ -224,6 +224,7 @@ def _batch(fields: _Fields) -> BatchResult:
         loss=fields.number("loss"),
         terms=fields.numbers("terms"),
         metrics=fields.numbers("metrics"),
+        rows=fields.count("rows") if "rows" in fields.data else None,
     )
 
 

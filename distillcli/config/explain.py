@@ -13,10 +13,12 @@ from distillcli.config.models import (
     CheckSection,
     EnsembleSection,
     LongSource,
+    PositionsSection,
     ProgressiveSection,
     ProjectionSection,
     ResponseSection,
     ToleranceSection,
+    VocabularySection,
     WrittenConfig,
 )
 from distillcli.config.settings import Problems
@@ -29,6 +31,8 @@ SECTIONS: dict[Path, type[BaseModel]] = {
     ("progressive",): ProgressiveSection,
     ("progressive", "projection"): ProjectionSection,
     ("ensemble",): EnsembleSection,
+    ("positions",): PositionsSection,
+    ("vocabulary",): VocabularySection,
     ("check",): CheckSection,
     ("check", "default"): ToleranceSection,
 }
@@ -36,6 +40,7 @@ _EXAMPLES = {
     "soft_loss": "write soft_loss: {name: kl, temperature: 4.0}",
     "layer_mapping": "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]",
     "losses": "write a list, like [{name: kl, weight: 0.7}, {name: cross_entropy, weight: 0.3}]",
+    "positions": "write positions: {skip_first: 1}",
     "teachers": "write a list, like [a.npy, b.npy]",
     "check": "write check: {mode: drift, default: {rel: 1.0e-4, abs: 1.0e-6}}",
 }

@@ -86,7 +86,8 @@ class Whole(_Field):
         return value
 
     def __str__(self) -> str:
-        number = f"a whole number of at least {self.low}"
+        number = "a whole number"
+        number += f" of at least {self.low}" if self.low > -(2**31) else ""
         return f"{self.word} or {number}" if self.word else number
 
     def _schema(self) -> JsonSchemaValue:

@@ -1,6 +1,7 @@
 """The tables of a result as columns of text, the same for every form of report."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from distillcli.report import text
 from distillcli.report.grid import Column
@@ -14,10 +15,8 @@ _METRICS = {
 
 
 def batches(result: Result, shown: Sequence[BatchResult]) -> list[Column]:
-    """One line per batch."""
-    return [
-        Column("batch", [str(batch.index) for batch in shown]),
-        Column("rows", [f"{batch.start}:{batch.stop}" for batch in shown]),
+    """One line per batch; of one without rows that count, that there are none."""
+    figures = [
         Column("loss", text.losses(batch.loss for batch in shown), style="bold"),
         *(
             Column(text.escape(term), text.losses(batch.terms.get(term) for batch in shown))
@@ -25,6 +24,17 @@ def batches(result: Result, shown: Sequence[BatchResult]) -> list[Column]:
         ),
         *_metrics(shown),
     ]
+    return [
+        Column("batch", [str(batch.index) for batch in shown]),
+        Column("rows", [f"{batch.start}:{batch.stop}" for batch in shown]),
+        *(_where_counted(column, shown) for column in figures),
+    ]
+
+
+def _where_counted(column: Column, shown: Sequence[BatchResult]) -> Column:
+    none = "no rows" if column.heading == "loss" else ""
+    cells = zip(column.cells, shown, strict=True)
+    return replace(column, cells=[cell if batch.counted else none for cell, batch in cells])
 
 
 def _metrics(parts: Sequence[BatchResult] | Sequence[GroupResult]) -> list[Column]:

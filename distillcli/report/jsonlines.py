@@ -19,7 +19,7 @@ class JsonLines:
 
     def batch(self, batch: BatchResult) -> None:
         """The line of a batch."""
-        self._write("batch", vars(batch))
+        self._write("batch", batch.as_dict())
 
     def summary(self, result: Result) -> None:
         """The last line of a run that has come to its end."""

@@ -56,12 +56,13 @@ def _known(losses: Sequence[Number]) -> list[float]:
 
 
 def _mean(batches: Sequence[BatchResult]) -> Number:
-    total = 0.0
+    total, rows = 0.0, 0
     for batch in batches:
-        if batch.loss is None:
+        if batch.loss is None and batch.counted:
             return None
-        total += batch.loss * (batch.stop - batch.start)
-    return total / (batches[-1].stop - batches[0].start)
+        total += (batch.loss or 0.0) * batch.counted
+        rows += batch.counted
+    return total / rows if rows else None
 
 
 def _bar(value: Number, low: float, high: float) -> str:

@@ -129,6 +129,7 @@ def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:
         loss=_loss(scoring, means),
         terms={term.name: finite(means[term.column]) for term in scoring.terms},
         metrics=_few_metrics(scoring, means),
+        rows=None if batch.moments.rows == batch.stop - batch.start else batch.moments.rows,
     )
 
 
