@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from format_files import kld_bytes, kld_row, source
+from libraries import LIBRARIES, Library
 from runs import scored
 
 from distillcli.errors import ConfigError, DataError, FormatError, MissingError
 from distillcli.formats import open_rows
+from distillcli.numerics import Logits
 from distillcli.result import Result
+from distillcli.strategy.floored import Floored
 
 CONTEXT, VOCABULARY, CHUNKS = 9, 31, 3
 FIRST, POSITIONS = 4, 4  # of a context of 9: positions 4 to 7 are stored, 8 has no next token
@@ -216,6 +219,30 @@ def run(folder: Path, teacher: np.ndarray, student: np.ndarray, /, **config: Any
 def log_softmax(rows: np.ndarray) -> np.ndarray:
     shifted = rows - rows.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_arithmetic_on_every_array_library(library: Library, dtype: str) -> None:
+    """A row with a floor and one without, by the formulas: divergence, label and certainty."""
+    stored = np.array([[-0.1, -3.0, -16.1, -16.1], [-1.0, -1.5, -2.0, -1.3]])
+    student = np.array([[5.0, 2.0, -9.0, -4.0], [0.3, 0.1, -0.2, 0.4]])
+    known = Floored(Logits(library.array(stored, dtype), "log_probabilities"))
+    pair = known.bucketed(), known.bucketed_alike(Logits(library.array(student, dtype)))
+    p, q = np.exp(stored), np.exp(log_softmax(student))
+    rest = min(1 - p[0, :2].sum(), p[0, 2:].sum())
+    first = np.array([*p[0, :2], rest]) / (p[0, :2].sum() + rest)
+    other = np.array([*q[0, :2], q[0, 2:].sum()])
+    second = p[1] / p[1].sum()
+    expected = [(first * np.log(first / other)).sum(), (second * np.log(second / q[1])).sum()]
+    found = library.host(pair[0].divergence(pair[1], 1.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype == "float32" else 1e-11)
+    labels = library.array([3, 1], "int64")
+    nll = -np.log([p[0, 3] / (p[0, :2].sum() + rest), second[1]])
+    np.testing.assert_allclose(library.host(known.nll(labels)), nll, rtol=1e-6)
+    sure = library.host(1.0 / known.softened(1.0).total)
+    np.testing.assert_allclose(sure, [first.max(), second.max()], rtol=1e-6)
+    assert library.host(known.top).tolist() == [0, 0]
 
 
 def test_without_a_floor_the_figures_are_those_of_the_logits(tmp_path):
