@@ -413,6 +413,15 @@ def test_what_cannot_be_had(folder: Path, config: Config, words: list[str]) -> N
     assert all(one in error for one in words), error
 
 
+@pytest.mark.parametrize("kind", ["probabilities", "log_probabilities"])
+def test_logits_that_are_called_something_else(folder: Path, kind: str) -> None:
+    """Positive logarithms and probabilities above 1 are noticed, with and without log_z."""
+    for mass in (True, False):
+        source = {**dump(folder / "t.h5", TEACHER + 9, 4, mass=mass), "kind": kind}
+        error = refused(folder, {**response(), "teacher": source, "student": "student.npy"})
+        assert "hold more than all of the mass" in error
+
+
 def test_logits_without_their_mass(folder: Path) -> None:
     source = dump(folder / "t.npz", TEACHER, 4, mass=False)
     error = refused(folder, {**response(), "teacher": source, "student": "student.npy"})

@@ -16,8 +16,8 @@ from distillcli.strategy.vocabulary import others_bad
 NOT_FINITE = "NaN or infinity"
 NO_CLASS = "what this teacher and the others mask leaves their blend no class"
 TOO_MUCH = (
-    "the largest classes hold more than all of the mass; is log_z the log of the sum of exp(value "
-    "/ temperature) over all classes, at the temperature that the source says?"
+    "the largest classes hold more than all of the mass; are the values what the source says, and "
+    "is log_z the log of the sum of exp(value / temperature) over all classes?"
 )
 NOT_SCORES = {
     "logits": "NaN, +infinity or no finite score",

@@ -45,6 +45,7 @@ class TopK:
         temperature: T.
         classes: how many there are in all.
         has_mass: whether the mass of the others is known.
+        beyond: rows whose values hold more than all of the mass, bool [rows].
     """
 
     indices: Array
@@ -54,6 +55,7 @@ class TopK:
     temperature: float
     classes: int
     has_mass: bool
+    beyond: Array
 
     @property
     def top(self) -> Array:
@@ -80,23 +82,13 @@ class TopK:
         xp = namespace(self.log_p)
         return xp.any(xp.isnan(self.log_p), axis=-1) | ~xp.isfinite(xp.max(self.log_p, axis=-1))
 
-    @property
-    def beyond(self) -> Array:
-        """Rows whose values hold more than all of the mass: bool [rows]."""
-        if not self.has_mass:
-            return namespace(self.log_p).zeros_like(self.noise, dtype=bool)
-        return self._mass() > 1.0 + SLACK + 4.0 * self.rounding
-
-    def _mass(self) -> Array:
-        return row_sum(namespace(self.log_p).exp(self.log_p))
-
     def rest(self) -> Array:
         """The mass of the classes that are not stored, float64 [rows].
 
         Where rounding leaves nothing of it, it is as much as the values may be off: none at all
         would make the divergence infinite.
         """
-        rest = 1.0 - self._mass()
+        rest = 1.0 - _mass(self.log_p)
         if self.indices.shape[1] == self.classes:
             return rest * 0.0
         return namespace(rest).where(rest > self.noise, rest, self.rounding + self.noise)
@@ -224,7 +216,22 @@ def _made(tile: Tile, role: str, inputs: Mapping[str, Input]) -> TopK:
         item.temperature,
         item.top_of,
         has_mass=told or item.kind != "logits",
+        beyond=_beyond(item, log_p, lifted, told, SLACK + 4.0 * off),
     )
+
+
+def _mass(log_p: Array) -> Array:
+    return row_sum(namespace(log_p).exp(log_p))
+
+
+def _beyond(item: Input, log_p: Array, lifted: Array, told: bool, slack: Array) -> Array:
+    """Probabilities sum to 1 at most, whatever log_z says; logits are held against it alone."""
+    found = namespace(slack).zeros_like(slack, dtype=bool)
+    if told:
+        found = found | (_mass(log_p) > 1.0 + slack)
+    if item.kind != "logits":
+        found = found | (_mass(lifted) > 1.0 + slack)
+    return found
 
 
 def _rounding(item: Input) -> float:
