@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,69 @@ def test_a_student_for_a_base_of_llama_cpp(tmp_path: Path, monkeypatch: pytest.M
     rows = TEXT.split("| Mean KLD")[1].split("\n\n")[0]
     names = re.findall(r"`([a-z0-9_]+)`", rows)
     assert set(names) <= set(found["metrics"])
+
+
+def test_the_dump_of_a_language_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lines save goes with the config: 16 bits, padding, tokens and shards."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    monkeypatch.chdir(tmp_path)
+    tokens = torch.randint(0, 12, (3, 2, 8))
+    mask = (torch.arange(8) < torch.tensor([[8, 5], [1, 8], [7, 2]])[..., None]).long()
+    loader = [{"input_ids": a, "attention_mask": b} for a, b in zip(tokens, mask, strict=True)]
+    for name in ("teacher", "student"):
+        table = torch.randn(12, 15)  # a model that looks at the last token alone
+
+        def model(input_ids: Any, attention_mask: Any, table: Any = table) -> Any:
+            return SimpleNamespace(logits=table[input_ids])
+
+        given = {"loader": loader, "model": model, "name_of_the_model": name}
+        exec(block("python", "attention_mask"), given)
+    (tmp_path / "lm.yaml").write_text(block("yaml", "shift_labels: true"))
+    done = shell("distill score lm.yaml --format json --device cpu", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["rows"], found["rows_masked"]) == (7 + 4 + 0 + 7 + 6 + 1, 48 - 25)
+    assert found["facts"]["inputs"][0]["dtype"] == "bfloat16"
+    assert found["facts"]["alignment"]["tokens"] == "the same"
+    assert 0 < found["metrics"]["kl_mean"] < 10
+
+
+def test_the_dump_of_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines on a stand-in that answers as vLLM documents, with the label beside the largest."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    classes, lengths = 151_936, (5, 3)
+    scores = [np.log(random.dirichlet(np.full(classes, 0.01), n) + 1e-30) for n in lengths]
+
+    def answer(rows: Any) -> Any:
+        tokens = [int(token) for token in random.integers(0, classes, len(rows))]
+        told: list[Any] = [None]
+        for token, row in zip(tokens[1:], rows[:-1], strict=True):
+            order = np.argsort(-row)
+            ranks = {int(one): place + 1 for place, one in enumerate(order[:20])}
+            ranks.setdefault(token, 5000)
+            told.append(
+                {one: SimpleNamespace(logprob=row[one], rank=rank) for one, rank in ranks.items()}
+            )
+        return SimpleNamespace(prompt_token_ids=tokens, prompt_logprobs=told)
+
+    engine = SimpleNamespace(generate=lambda prompts, asked: [answer(rows) for rows in scores])
+    stand_in = SimpleNamespace(LLM=lambda model: engine, SamplingParams=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "vllm", stand_in)
+    exec(block("python", "prompt_logprobs"), {"model": "a model", "prompts": []})
+    whole = np.concatenate([rows[:-1] for rows in scores])
+    np.save(tmp_path / "student.npy", whole)
+    (tmp_path / "config.yaml").write_text(
+        "strategy: response\nstudent: student.npy\nlabels: top.npz::labels\n"
+        "response: {alpha: 1, soft_loss: {name: kl, temperature: 1}}\n" + block("yaml", "top.npz")
+    )
+    done = shell("distill score config.yaml --format json --device cpu", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["rows"], found["metrics"]["top1_agreement"]) == (6, 1)
+    assert abs(found["metrics"]["kl_mean"]) < 1e-6
+    assert found["facts"]["tail"]["stored"] == {"teacher": 20}
 
 
 def test_the_example_of_training_is_the_file() -> None:
