@@ -112,22 +112,6 @@ class _TileValues(Generic[T]):
     made: T
 
 
-def row_values(
-    measure: Measure, inputs: Sequence[Input], grid: Grid, machine: Machine, *, skip_bad: bool
-) -> Iterator[RowValues]:
-    """The values of every row, slab by slab.
-
-    Raises:
-        DataError: rows that cannot be used, and `skip_bad` is false.
-    """
-    for rows, _ in rows_and(measure, _nothing, inputs, grid, machine, skip_bad=skip_bad):
-        yield rows
-
-
-def _nothing(tile: Tile) -> None:
-    return None
-
-
 def rows_and(
     measure: Measure,
     make: Callable[[Tile], T],

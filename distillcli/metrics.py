@@ -12,8 +12,8 @@ from typing import Literal
 from distillcli.backend import Array, namespace
 from distillcli.numerics import Logits, row_sum, widen
 
-Role = Literal["teacher", "student", "labels"]
-Finish = Literal["mean", "stderr", "quantile", "max", "ece", "root", "exp", "exp_stderr"]
+Role = Literal["teacher", "student", "labels", "hidden"]
+Finish = Literal["mean", "stderr", "quantile", "max", "ece", "root", "exp", "exp_stderr", "given"]
 
 TOP = 5  # how many of the student's classes count for top5_agreement
 
@@ -28,9 +28,11 @@ class Metric:
         needs: the inputs it is computed from.
         columns: the row values it is made of; for `ece` the top probability and the correctness.
         finish: how rows become one number; `stderr` is s / sqrt(n), `root` that of the mean, `exp`
-            of the mean, and `exp_stderr` the standard error of that, exp(mean) * s / sqrt(n).
+            of the mean, and `exp_stderr` the standard error of that, exp(mean) * s / sqrt(n);
+            `given` is made of no columns, but handed over whole.
         quantile: which one, for `quantile`.
         meaning: one line for a reader.
+        costly: whether `all` leaves it out, so that it must be asked for by name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Metric:
     finish: Finish
     meaning: str
     quantile: float | None = None
+    costly: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,11 @@ def _agreement(name: str, meaning: str) -> Metric:
     return Metric(name, "agreement", "higher", needs, (name,), "mean", meaning)
 
 
+def _of_layers(name: str, meaning: str) -> Metric:
+    needs: frozenset[Role] = frozenset(("hidden",))
+    return Metric(name, "agreement", "higher", needs, (), "given", meaning, costly=True)
+
+
 def _of_role(role: Literal["student", "teacher"]) -> tuple[Metric, ...]:
     alone: frozenset[Role] = frozenset((role,))
     with_labels: frozenset[Role] = frozenset((role, "labels"))
@@ -228,6 +236,8 @@ _ALL = (
     _agreement(
         "acceptance_rate", "mean of the sum of min(P, Q): drafts accepted in speculative decoding"
     ),
+    _of_layers("cka", "linear CKA of the pairs of layers over all rows, by layer weights"),
+    _of_layers("cka_unbiased", "the same from the unbiased estimate of HSIC; may be negative"),
     *_of_role("student"),
     *_of_role("teacher"),
     _likelihood(
@@ -252,5 +262,16 @@ _ALL = (
         "root of the mean squared difference of the label's probability",
     ),
 )
+
+
+def asked(wanted: str | Collection[str]) -> tuple[str, ...]:
+    """The metrics that `all`, or names with `all` among them, mean."""
+    every = wanted == "all" or "all" in wanted
+    return tuple(
+        name
+        for name, metric in METRICS.items()
+        if (every and not metric.costly) or (wanted != "all" and name in wanted)
+    )
+
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -60,7 +60,8 @@ class BatchResult:
 class LayerResult:
     """One pair of layers of a progressive distillation; `loss` is unweighted.
 
-    `term`: which term it belongs to, where that is not `hidden`.
+    `term`: which term it belongs to, where that is not `hidden`. `cka`, `cka_unbiased`: of the two
+    layers as they are, over all rows, where the metrics ask for it.
     """
 
     student: int
@@ -68,10 +69,13 @@ class LayerResult:
     weight: float
     loss: Number
     term: str | None = None
+    cka: Number = None
+    cka_unbiased: Number = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready; the term where it is told."""
-        return {key: value for key, value in asdict(self).items() if key != "term" or value}
+        """JSON-ready; what is not told of it is left out."""
+        known = asdict(self).items()
+        return {key: value for key, value in known if value is not None or key == "loss"}
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,8 @@ def _layer(fields: _Fields) -> LayerResult:
         weight=fields.finite(fields.number("weight"), "weight"),
         loss=fields.number("loss"),
         term=fields.maybe_text("term"),
+        cka=fields.maybe("cka"),
+        cka_unbiased=fields.maybe("cka_unbiased"),
     )
 
 

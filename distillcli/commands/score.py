@@ -69,11 +69,18 @@ def score(
             bad,
             weighting=weighting,
             projections=projections(passes, bad),
+            rows=(passes.first, passes.stop),
         )
         with collecting(passes, what, wishes) as found:
             roles = list(inputs.items)
-            measure, products = found.measure(), what.products
-            for rows in passes.rows("score", measure, roles, products=products, batch=what.batch):
+            for rows in passes.rows(
+                "score",
+                found.measure(),
+                roles,
+                products=what.products,
+                batch=what.batch,
+                beside=what.alignment,
+            ):
                 found.add(rows)
         done = found.totals.finish()
         classes = {**vocabulary_facts(config, inputs, done), **tail_facts(config, inputs, done)}

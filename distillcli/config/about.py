@@ -41,7 +41,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "name; auto (default) takes fast where it is installed and the inputs are large.",
         "precision": "The type of the arithmetic; auto (default) is float64 if an input is, else "
         "float32. Sums over rows are always float64.",
-        "metrics": "all (default), none, or a list of names.",
+        "metrics": "all (default), none, or a list of names; cka and cka_unbiased, of hidden "
+        "layers, take time, so that they are asked for by name: [all, cka].",
         "on_bad_rows": "What to do about rows with NaN or +infinity: error (default), or skip them "
         "and say how many.",
         "groups": "labels, or a source with one integer per row or per sequence, for a table of "

@@ -297,7 +297,7 @@ def _metrics(written: Any, catalogue: Catalogue, problems: Problems) -> Any:
         return () if written == "none" else "all"
     for index, name in enumerate(written):
         path = ("metrics", index)
-        if name not in catalogue.metrics:
+        if name not in (*catalogue.metrics, "all"):
             close = nearest(name, catalogue.metrics)
             hint = f"did you mean {close}?" if close else f"one of: {', '.join(catalogue.metrics)}"
             problems.add(path, f"{shown(name)} is not a metric", hint)

@@ -76,7 +76,8 @@ def _name_losses_and_metrics(sections: Mapping[str, Schema], catalogue: Catalogu
     entries = [_entry(loss) for table in tables for loss in table.values()]
     terms = {"type": "array", "items": {"anyOf": entries}, "minItems": 1}
     sections[""]["properties"]["losses"]["anyOf"] = [terms, {"type": "null"}]
-    listed = {"type": "array", "items": {"enum": list(catalogue.metrics)}, "uniqueItems": True}
+    names = ["all", *catalogue.metrics]
+    listed = {"type": "array", "items": {"enum": names}, "uniqueItems": True}
     metrics = sections[""]["properties"]["metrics"]
     metrics["anyOf"] = [{"enum": ["all", "none"]}, listed, {"type": "null"}]
 

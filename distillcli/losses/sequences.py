@@ -91,7 +91,7 @@ def _relations(x: Array, head: int, heads: int) -> Logits:
     rows, positions, dim = x.shape
     size = dim // heads
     part = widen(x[:, :, head * size : (head + 1) * size])
-    scores = xp.matmul(part, xp.permute_dims(part, (0, 2, 1))) / math.sqrt(size)
+    scores = xp.matmul(part, xp.moveaxis(part, 1, 2)) / math.sqrt(size)
     return Logits(xp.reshape(scores, (rows * positions, positions)))
 
 

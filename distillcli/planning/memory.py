@@ -10,9 +10,11 @@ import numpy as np
 
 from distillcli.batches import Grid
 from distillcli.errors import DataError
+from distillcli.metrics import asked
 from distillcli.planning.plan import Part
 from distillcli.slabs import BUFFERS, read_ahead
 from distillcli.strategy.batchwise import related_rows
+from distillcli.strategy.cka import NAMES
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.projections import widths
@@ -47,6 +49,7 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
         _row_values(what, grid),
         *_quantiles(what, grid.rows),
         *_fits(passes, fitted),
+        *_moments(passes, what.metrics),
     ]
     return tuple(parts)
 
@@ -58,9 +61,10 @@ def require_room(passes: Passes) -> None:
         DataError: it names the input with the widest rows, or the batch that is too large.
     """
     roles, batch = list(passes.inputs.items), related_rows(passes.config)
+    names = asked(passes.config.metrics)
     grid = passes.grid(roles, products=passes.config.progressive is not None, batch=batch)
     parts = [*_slabs(passes, grid), *_own_tiles(passes, grid), _tiles(passes, grid)]
-    parts += _relations(passes, grid)
+    parts += [*_relations(passes, grid), *_moments(passes, names)]
     need = sum(part.bytes for part in parts)
     there = memory_there(_threads(passes, grid))
     if need > there:
@@ -159,6 +163,21 @@ def _quantiles(what: Scoring, rows: int) -> Iterator[Part]:
         yield Part("quantiles", 3 * rows * FLOAT, f"the KL of {rows:,} rows, and sorting them")
     else:
         yield Part("quantiles", 2**21, "a histogram: there are too many rows for exact ones")
+
+
+def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
+    """The second moments of pairs of layers: the sums, and those of all tiles of two slabs."""
+    progressive = passes.config.progressive
+    if progressive is None or not set(NAMES) & set(names):
+        return
+    batch = related_rows(passes.config)
+    grid = passes.grid(list(passes.inputs.items), products=True, batch=batch)
+    tiles = 2 * -(-min(grid.slab_rows, grid.rows) // grid.tile_rows)
+    size = 0
+    for pair in set(progressive.layer_mapping):
+        student, teacher = widths(passes.inputs, pair)
+        size += (student**2 + student * teacher + teacher**2) * FLOAT
+    yield Part("CKA", (tiles + 2) * size, f"moments of the layers for each of {tiles} tiles")
 
 
 def _fits(passes: Passes, fitted: Sequence[int]) -> Iterator[Part]:

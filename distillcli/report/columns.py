@@ -101,6 +101,11 @@ def layers(result: Result) -> list[Column]:
         Column("teacher\nlayer", [str(layer.teacher) for layer in found]),
         Column("weight", text.shares(layer.weight for layer in found)),
         Column("loss", text.losses(layer.loss for layer in found), style="bold"),
+        *(
+            Column(heading, text.shares(getattr(layer, name) for layer in found))
+            for name, heading in (("cka", "CKA"), ("cka_unbiased", "CKA\nunbiased"))
+            if any(getattr(layer, name) is not None for layer in found)
+        ),
     ]
 
 

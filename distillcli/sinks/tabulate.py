@@ -23,6 +23,7 @@ from distillcli.result import (
     WorstRow,
     finite,
 )
+from distillcli.strategy.cka import NAMES
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import Moments
@@ -81,9 +82,24 @@ class Table:
                 return _exp(mean(metric.columns[0])) * error(metric.columns[0])
             case "ece":
                 return self.done.block.calibrations[metric.group].error()
+            case "given":
+                return self._aligned(metric.name)
             case _:
                 assert quantile is not None
                 return quantile
+
+    @cached_property
+    def _cka(self) -> Mapping[tuple[int, int], tuple[float, float]]:
+        """By student and teacher layer, where it was asked for."""
+        return {} if self.scoring.alignment is None else self.scoring.alignment.values()
+
+    def _aligned(self, name: str) -> float:
+        """The mean over the pairs of layers by their weights."""
+        pairs = next(term.layers for term in self.scoring.terms if term.layers)
+        return sum(
+            layer.weight * self._cka[layer.student, layer.teacher][NAMES.index(name)]
+            for layer in pairs
+        )
 
     def layers(self) -> tuple[LayerResult, ...] | None:
         found = tuple(
@@ -93,6 +109,7 @@ class Table:
                 layer.weight,
                 finite(self.done.mean(layer.column)),
                 None if term.name == "hidden" else term.name,
+                *map(finite, self._cka.get((layer.student, layer.teacher), ())),
             )
             for term in self.scoring.terms
             for layer in term.layers
@@ -104,7 +121,7 @@ class Table:
         counts = {name: self.done.nonfinite(name) for name in self.done.names}
         found = {term.name: counts[term.column] for term in self.scoring.terms}
         found |= {
-            name: counts[METRICS[name].columns[0]]
+            name: counts[METRICS[name].columns[0]] if METRICS[name].columns else self.done.rows
             for name, value in self.metrics.items()
             if value is None
         }
@@ -240,7 +257,8 @@ def conventions(scoring: Scoring) -> str:
     parts = [term.convention for term in scoring.terms]
     if "kl_mean" in scoring.metrics:
         parts.append(f"KL metrics = KL(P || Q) at T = {scoring.temperature:g}, without T^2")
-    others = [name for name in scoring.metrics if not name.startswith("kl_")]
+    of_rows = [name for name in scoring.metrics if METRICS[name].columns]
+    others = [name for name in of_rows if not name.startswith("kl_")]
     if others and scoring.temperature != 1:
         blend = ", of the blend formed at T = 1" if scoring.blended else ""
         parts.append(f"other metrics at T = 1{blend}")

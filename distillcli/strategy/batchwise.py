@@ -65,7 +65,7 @@ class Related:
         self, tile: Tile, inputs: Mapping[str, Any], function: Callable[..., Array]
     ) -> Array:
         """The values of a tile, float64 [rows]; 0 for rows that do not count."""
-        keep = tile.once("rows that count", lambda: self._keep(tile))
+        keep = rows_that_count(tile, self.bad)
         if keep.all():
             return function(**inputs)
         some = next(iter(inputs.values()))
@@ -77,12 +77,18 @@ class Related:
             values[chosen] = function(**parts)
         return values
 
-    def _keep(self, tile: Tile) -> Mask:
+
+def rows_that_count(tile: Tile, bad: Callable[[Tile], BadRows]) -> Mask:
+    """The rows that are neither bad nor masked: bool [rows], on the host."""
+
+    def find() -> Mask:
         keep = np.ones(tile.stop - tile.start, bool)
-        for mask in self.bad(tile).values():
+        for mask in bad(tile).values():
             keep &= ~np.asarray(tile.backend.to_host(mask))
         masked = tile.masked()
         return keep if masked is None else keep & ~masked
+
+    return tile.once("rows that count", find)
 
 
 def _rows(x: Any, chosen: Array) -> Any:

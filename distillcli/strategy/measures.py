@@ -13,6 +13,7 @@ from distillcli.fold import BadRows, Columns, Measure
 from distillcli.numerics import Logits
 from distillcli.strategy.badrows import or_without_classes
 from distillcli.strategy.batchwise import Related, related_rows
+from distillcli.strategy.cka import Alignment, alignment, keeps_positions
 from distillcli.strategy.incomplete import unavailable
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.priming import primer
@@ -39,6 +40,8 @@ class Scoring:
         temperature: of the KL metrics: that of the soft loss, 1 where it has none.
         metrics: the names that can be had; `unavailable` are the others, each with the reason.
         products: whether rows are multiplied by matrices.
+        alignment: sums what the CKA of layers over all rows is made of; None where it is not asked
+            for.
         batch: the rows of a batch where a loss relates them to each other.
         blended: whether that is made of several teachers.
         over: which classes the figures are about, where these are not all.
@@ -51,6 +54,7 @@ class Scoring:
     metrics: tuple[str, ...]
     unavailable: dict[str, str]
     products: bool
+    alignment: Alignment | None
     batch: int | None
     target: Target | None
     blended: bool
@@ -64,6 +68,7 @@ def scoring(
     *,
     weighting: Weighting | None = None,
     projections: Mapping[int, Array] | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> Scoring:
     """The measure of a strategy.
 
@@ -72,6 +77,7 @@ def scoring(
         bad: tells the rows of a tile that cannot be used, see `bad_rows`.
         projections: by pair of the layer mapping, where one is needed; on the device, in the type
             of the arithmetic.
+        rows: the first row and the end of those that are taken; all of them where it is left out.
     """
     target = _target(config, inputs, weighting)
     pair = _pair(config, inputs, target)
@@ -86,10 +92,11 @@ def scoring(
         columns |= term.columns
     check_kinds(inputs, terms)
     columns |= tail_columns(config, inputs, pair, temperature)
-    wanted = metrics.METRICS if config.metrics == "all" else config.metrics
-    there = _there(inputs, pair)
+    wanted = metrics.asked(config.metrics)
+    there = _there(config, inputs, pair)
     lacking = _lacking(inputs)
     names = tuple(n for n in metrics.available(there) if n in wanted and n not in lacking)
+    align = alignment(config, inputs, *(rows or (0, inputs.rows)), bad, names)
     own = {term.column: term.rows for term in terms}
 
     def compute(tile: Tile) -> Columns:
@@ -114,7 +121,8 @@ def scoring(
         temperature,
         names,
         {n: lacking.get(n) or _reason(n, there) for n in wanted if n not in names},
-        products=bool(projections),
+        products=bool(projections) or align is not None,
+        alignment=align,
         batch=batch,
         target=target,
         blended=config.ensemble is not None,
@@ -209,13 +217,16 @@ def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Til
     return rows(tile.logits(role), tile.labels())
 
 
-def _there(inputs: Inputs, pair: Pair | None) -> list[str]:
+def _there(config: Config, inputs: Inputs, pair: Pair | None) -> list[str]:
     roles = [role for role in ("student", "labels") if role in inputs]
-    return roles if pair is None else ["teacher", *roles]
+    layers = ["hidden"] if config.progressive is not None and not keeps_positions(config) else []
+    return [*roles, *layers] if pair is None else ["teacher", *roles, *layers]
 
 
 def _reason(name: str, there: Sequence[str]) -> str:
     missing = sorted(metrics.METRICS[name].needs - set(there))
+    if missing == ["hidden"]:
+        return "needs hidden layers whose rows are single positions"
     return f"needs {' and '.join(missing)}"
 
 

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
-from distillcli.fold import BadRows, Machine, Measure, in_row_order, row_values
+from distillcli.fold import BadRows, Machine, Measure, in_row_order, rows_and
 from distillcli.kernels import kernel_for
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
@@ -26,6 +26,20 @@ class Progress(Protocol):
 
     def advance(self, rows: int, read: int = 0) -> None:
         """So many more rows and bytes are done."""
+
+
+class Beside(Protocol):
+    """Makes something of each tile, and takes it up in row order."""
+
+    def of(self, tile: Tile) -> Any:
+        """What it makes of a tile, on any thread."""
+
+    def add(self, found: Any) -> None:
+        """Take that up."""
+
+
+def _nothing(tile: Tile) -> None:
+    return None
 
 
 ALL = Selection()
@@ -96,14 +110,24 @@ class Passes:
         *,
         products: bool = False,
         batch: int | None = None,
+        beside: "Beside | None" = None,
     ) -> Iterator[RowValues]:
-        """The row values of one pass, with progress."""
+        """The row values of one pass, with progress.
+
+        Args:
+            beside: takes what it makes of each tile, in row order.
+        """
         grid = self.grid(roles, products=products, batch=batch)
         items = self.inputs.only(roles)
         row_bytes = sum(item.reader.row_bytes for item in items)
         skip_bad = self.config.on_bad_rows == "skip"
         with self.watch(label, grid.rows, grid.rows * row_bytes) as progress:
-            for rows in row_values(measure, items, grid, self.machine, skip_bad=skip_bad):
+            make = _nothing if beside is None else beside.of
+            found = rows_and(measure, make, items, grid, self.machine, skip_bad=skip_bad)
+            for rows, made in found:
+                if beside is not None:
+                    for one in made:
+                        beside.add(one)
                 yield rows
                 progress.advance(len(rows.keep), len(rows.keep) * row_bytes)
 
