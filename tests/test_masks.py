@@ -14,6 +14,9 @@ from distillcli.commands.score import score
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data
 from distillcli.sinks.collection import Wishes
+from distillcli.sums.accumulators import RowValues
+from distillcli.sums.totals import Totals
+from distillcli.targets.state import resume, state_of
 
 SEQUENCES, POSITIONS, CLASSES = 6, 9, 7
 ROWS = SEQUENCES * POSITIONS
@@ -473,3 +476,40 @@ def test_validate_holds_them_against_each_other(folder: Path) -> None:
     done = distill("validate", config, "--set", "positions.skip_first=2", "--format", "json")
     assert done.data["config"]["positions"] == {"skip_first": 2}
     assert done.data["config"]["mask"] == "mask.npy"
+
+
+def test_masks_outlive_a_kill() -> None:
+    """What is resumed has counted the same rows, in whole blocks and in the one that is open."""
+    random = np.random.default_rng(1)
+    values, masked = random.normal(size=(2, 6000)), random.random(6000) < 0.3
+    keep = ~masked & (random.random(6000) < 0.9)
+    rows = RowValues(0, ("a", "b"), values, keep, masked)
+    whole, first, second = (Totals(("a", "b"), 6000) for _ in range(3))
+    whole.add(rows)
+    first.add(rows.part(0, 5000))
+    resume(second, state_of(first), ())
+    second.add(rows.part(5000, 6000))
+    done, again = whole.finish(), second.finish()
+    counts = (int(keep.sum()), int((~keep & ~masked).sum()), int(masked.sum()))
+    assert (done.rows, done.skipped, done.masked) == counts
+    assert (again.rows, again.skipped, again.masked) == counts
+    assert [done.mean(name) for name in "ab"] == [again.mean(name) for name in "ab"]
+
+
+def test_soft_targets_of_shifted_labels(folder: Path) -> None:
+    """Labels are copied as they go with the rows, and vocabularies are cut as they are compared."""
+    wide = np.concatenate([TEACHER, np.zeros((SEQUENCES, POSITIONS, 2))], axis=2)
+    saved(folder, teacher=TEACHER, other=wide, student=STUDENT)
+    config = {**ENSEMBLE, "labels": "tokens.npy", "shift_labels": True, "vocabulary": "common"}
+    path = folder / "targets.h5"
+    options = ("--output", path, "--copy-labels", "--dtype", "float64", "--format", "json")
+    done = distill(
+        "ensemble", written(folder / "config.yaml", {**config, "device": "cpu"}), *options
+    )
+    assert done.code == 0, done.err
+    with h5py.File(path) as file:
+        targets, labels = file["targets"][...], file["labels"][...].reshape(TOKENS.shape)
+    np.testing.assert_allclose(targets, TEACHER.reshape(ROWS, CLASSES), rtol=1e-12)
+    np.testing.assert_array_equal(labels[:, :-1], TOKENS[:, 1:])
+    assert (labels[:, -1] == -100).all()
+    assert distill("verify", path).code == 0

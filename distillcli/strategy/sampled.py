@@ -21,7 +21,7 @@ from distillcli.strategy.vocabulary import uneven
 
 SHIFTS = (-1, 0, 1)
 MOST, LEAST = 256, 32  # rows of a window; as few as it takes where rows are wide
-VALUES = 2**23  # read of a window, about
+VALUES = 2**22  # read of a window, about
 MARGIN = 0.2  # a shift must agree so much more often, and more than chance explains
 ANYWHERE = 2**20  # rows cut at multiples of this can be read without those before, or cannot
 PAIRS = 16  # fewer rows tell nothing
