@@ -70,6 +70,16 @@ def _npz(**options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _top_k() -> bytes:
+    """The largest classes of each row, which inspect weighs."""
+    scores = arrays()["scores"]
+    indices, buffer = np.argsort(-scores, 1)[:, :3], io.BytesIO()
+    log_z = np.log(np.exp(scores).sum(1))
+    values = np.take_along_axis(scores, indices, 1)
+    np.savez(buffer, values=values, indices=indices, log_z=log_z)
+    return buffer.getvalue()
+
+
 def _safetensors() -> bytes:
     """Written here, for the library of the format is not what is tested."""
     fields: dict[str, Any] = {"__metadata__": {"format": "np", "title": "a text"}}
@@ -130,7 +140,7 @@ def originals(kind: str) -> tuple[bytes, ...]:
     if kind == "npy":
         return tuple(_npy(array) for array in arrays().values())
     if kind == "npz":
-        return _npz(), _npz(packed=True)
+        return _npz(), _npz(packed=True), _top_k()
     if kind == "safetensors":
         return (_safetensors(),)
     if kind == "kld":
@@ -216,7 +226,7 @@ def command(kind: str, path: str, chance: random.Random) -> list[str]:
     names = {
         "kld": ("", "::log_probabilities", "::labels"),
         "npy": ("",),
-        "npz": ("", "::scores"),
+        "npz": ("", "::scores", "::values"),
         "h5": ("", "::run/scores", "::run"),
         "safetensors": ("", "::scores", "::bits"),
     }[kind]

@@ -157,6 +157,32 @@ class TestMass:
             f"in a config: {{path: {tmp_path}/top.npz, classes: N, kind: log_probabilities}}"
         )
 
+    @pytest.mark.parametrize("kind", ["logits", "probabilities", "log_probabilities"])
+    def test_of_soft_targets(self, tmp_path: Path, kind: str) -> None:
+        """What `distill ensemble --top-k` writes tells the temperature of its mass."""
+        np.save(tmp_path / "t.npy", ROWS)
+        (tmp_path / "c.yaml").write_text(
+            "strategy: ensemble\nteachers: [t.npy]\nensemble: {temperature: 3}\n"
+        )
+        written = tmp_path / "soft.h5"
+        options = ("--output", written, "--kind", kind, "--top-k", "5", "--quiet")
+        assert distill("ensemble", tmp_path / "c.yaml", *options).code == 0
+        p = np.exp(ROWS / 3)
+        mass = np.take_along_axis(p, TOP, 1).sum(1) / p.sum(1)
+        assert by_name(written)["values"].mass == pytest.approx(mass.mean(), rel=1e-5)
+
+    @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, -1e300])
+    def test_of_a_log_z_that_is_none(self, tmp_path: Path, odd: float) -> None:
+        """Told in words, without a warning of NumPy and without a number."""
+        found = self.held(tmp_path, values=VALUES, indices=TOP, log_z=np.where(LOG_Z > 6, odd, 6))
+        if odd == np.inf:
+            assert found.mass is not None
+        else:
+            assert (found.mass, found.remark) == (
+                None,
+                "the 5 largest classes; log_z does not fit them",
+            )
+
     def test_of_logits_alone(self, tmp_path: Path) -> None:
         """Nobody knows what the others hold, and that is said."""
         found = self.held(tmp_path, values=VALUES, indices=TOP)

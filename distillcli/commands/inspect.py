@@ -72,7 +72,7 @@ def _listed(location: Location, listing: Listing, budget: int) -> FileFound:
     layers: tuple[LayersFound, ...] = ()
     if listing.marks:
         arrays, layers = with_layers(location.given, arrays, listing.marks)
-    arrays = with_mass(with_top_k(arrays), found, limit)
+    arrays = with_mass(with_top_k(arrays), found, listing.attributes, limit)
     return FileFound(
         path=location.given,
         format=listing.format,
