@@ -212,6 +212,9 @@ def test_values_of_other_tools() -> None:
         function = SCORE_LOSSES[name].function
         return float(function(teacher=teacher, student=student, **parameters).mean())
 
+    def entropy(temperature: float) -> float:
+        return float(Logits(teacher / temperature).entropy.mean())
+
     labels = np.array(PEERS["labels"])
     hard = LABEL_LOSSES["cross_entropy"].function(student=student, labels=labels).mean()
     normalized = FEATURE_LOSSES["normalized_mse"].function(teacher=teacher, student=student)
@@ -245,9 +248,16 @@ def test_values_of_other_tools() -> None:
         "spkd": mean("similarity_preserving"),
         "linear_cka_biased": 1 - mean("linear_cka"),
         "linear_cka_unbiased": 1 - mean("linear_cka_unbiased"),
+        "fkl_T4_torch_reduction_mean_xT2": mean("kl", temperature=4.0) / 4,
+        "textbrewer_kd_ce_T4": mean("kl", temperature=4.0) / 16 + entropy(4.0),
+        "distillm_sfkl_.1_CE": mean("skew_kl") + entropy(1.0),
+        "EAR_sum_min": 1 - mean("tvd"),
     }
     published = {name: PEER_VALUES[name] for name in measured}
     assert measured == pytest.approx(published, rel=1e-9, abs=1e-12)
+    elsewhere = {"logitstd_T2_noT2", "pkt_mean_over_B2", "top1_agree", "teacher_top2_overlap"}
+    elsewhere |= {name for name in PEER_VALUES if name.startswith("topk2_")}
+    assert set(PEER_VALUES) - set(measured) - elsewhere == {"repdistiller_cc"}  # not offered
 
 
 def test_values_of_tools_that_add_an_epsilon() -> None:

@@ -43,6 +43,10 @@ def kl(
 ) -> Array:
     """Forward Kullback-Leibler divergence KL(teacher || student), times temperature squared.
 
+    Tools that take the mean over classes too (`reduction="mean"` in PyTorch) give that divided by
+    the number of classes; those that take the cross-entropy with the teacher's distribution give
+    that plus T^2 times the teacher's entropy at T.
+
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.
@@ -108,6 +112,9 @@ def jsd(
     temperature_squared: bool = True,
 ) -> Array:
     """Generalised Jensen-Shannon divergence, times temperature squared.
+
+    Some tools return the KL of one direction or the other at both ends of beta instead of 0;
+    `alpha_jsd` runs from one to the other.
 
     Args:
         teacher: logits, [rows, classes].

@@ -24,6 +24,8 @@ from distillcli.numerics import Logits, row_sum, widen
 def mse(*, teacher: Scores, student: Scores) -> Array:
     """Mean over the classes of the squared difference of the outputs as they are stored.
 
+    Tools that divide the logits by a temperature first give that divided by T^2.
+
     Args:
         teacher: outputs, [rows, classes].
         student: outputs of the same kind and shape.

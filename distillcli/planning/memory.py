@@ -14,7 +14,7 @@ from distillcli.metrics import asked
 from distillcli.planning.plan import Part
 from distillcli.slabs import BUFFERS, read_ahead
 from distillcli.strategy.batchwise import related_rows
-from distillcli.strategy.cka import NAMES
+from distillcli.strategy.cka import NAMES, keeps_positions
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.projections import widths
@@ -46,6 +46,7 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
         *_own_tiles(passes, grid),
         _tiles(passes, grid),
         *_relations(passes, grid),
+        *_positions(passes, grid),
         _row_values(what, grid),
         *_quantiles(what, grid.rows),
         *_fits(passes, fitted),
@@ -64,7 +65,7 @@ def require_room(passes: Passes) -> None:
     names = asked(passes.config.metrics)
     grid = passes.grid(roles, products=passes.config.progressive is not None, batch=batch)
     parts = [*_slabs(passes, grid), *_own_tiles(passes, grid), _tiles(passes, grid)]
-    parts += [*_relations(passes, grid), *_moments(passes, names)]
+    parts += [*_relations(passes, grid), *_positions(passes, grid), *_moments(passes, names)]
     need = sum(part.bytes for part in parts)
     there = memory_there(_threads(passes, grid))
     if need > there:
@@ -147,6 +148,15 @@ def _relations(passes: Passes, grid: Grid) -> Iterator[Part]:
         rows = min(grid.tile_rows, grid.rows)
         size = _threads(passes, grid) * PAIR_MATRICES * rows * rows * FLOAT
         yield Part("relations", size, f"{rows:,} x {rows:,} pairs of rows of a batch, a thread")
+
+
+def _positions(passes: Passes, grid: Grid) -> Iterator[Part]:
+    """Matrices of all pairs of positions of a sequence, where layers are relations of those."""
+    if keeps_positions(passes.config):
+        longest = max(item.reader.row_shape[0] for item in passes.inputs if item.is_hidden)
+        rows = min(grid.tile_rows, grid.rows)
+        size = _threads(passes, grid) * COPIES * rows * longest**2 * FLOAT
+        yield Part("positions", size, f"{longest:,} x {longest:,} positions of a row, a thread")
 
 
 def _row_values(what: Scoring, grid: Grid) -> Part:
