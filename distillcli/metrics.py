@@ -110,8 +110,12 @@ def acceptance_rate(teacher: Logits, student: Logits) -> Array:
 
     Reference: Leviathan, Kalman, Matias (2023), arXiv:2211.17192, section 3.
     """
-    p, q = (side.softened(1.0).probabilities for side in (teacher, student))
-    return row_sum(namespace(p).minimum(p, q))
+
+    def overlap() -> Array:
+        p, q = (side.softened(1.0).probabilities for side in (teacher, student))
+        return row_sum(namespace(p).minimum(p, q))
+
+    return teacher.remembered("overlap", student, overlap)
 
 
 def accuracy(scores: Logits, labels: Array) -> Array:

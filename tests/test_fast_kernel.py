@@ -43,7 +43,7 @@ def as_stored(array: Array, element: Element, dtype: str) -> Logits:
 def figures(p: Logits, q: Logits) -> list[Array]:
     """All that the kernel is asked, and what the plain functions make of it."""
     wanted = Wanted(
-        (p, q), 4.0, reverse=True, squares=True, cosine=True, above=p,
+        (p, q), 4.0, reverse=True, squares=True, cosine=True, above=p, overlap=True,
         ones=(p, q), entropies=(p, q), tops=(p, q),
     )  # fmt: skip
     with np.errstate(all="ignore"):
@@ -55,6 +55,7 @@ def figures(p: Logits, q: Logits) -> list[Array]:
             p.remembered("squares", q, pytest.fail),
             p.remembered("cosine", q, pytest.fail),
             q.above_top_of(p),
+            p.remembered("overlap", q, pytest.fail),
             *(x for one in (p, q) for x in (one.max, one.top, one.entropy, one.bad, one.finite)),
             *(one.nll(labels) for one in (p, q)),
         ]

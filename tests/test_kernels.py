@@ -50,7 +50,13 @@ def filled(
     p, q = Logits(teacher), Logits(student)
     with np.errstate(all="ignore"):
         wanted = Wanted(
-            (p, q), temperature, reverse=True, ones=(p, q), entropies=(p, q), tops=(p, q)
+            (p, q),
+            temperature,
+            reverse=True,
+            overlap=True,
+            ones=(p, q),
+            entropies=(p, q),
+            tops=(p, q),
         )
         fill(wanted, kernel)
     return p, q
@@ -67,7 +73,7 @@ def test_accuracy(kernel: str, dtype: str, classes: int) -> None:
         for temperature in TEMPERATURES:
             p, q = filled(kernel, teacher, student, temperature)
             (pt, lpt), (qt, lqt) = slow(teacher, temperature), slow(student, temperature)
-            (p1, lp1), (_, lq1) = slow(teacher, 1.0), slow(student, 1.0)
+            (p1, lp1), (q1, lq1) = slow(teacher, 1.0), slow(student, 1.0)
             square = temperature**2
             with np.errstate(all="ignore"):
                 found = {
@@ -81,6 +87,10 @@ def test_accuracy(kernel: str, dtype: str, classes: int) -> None:
                     ),
                     "nll": (q.nll(labels), -lq1[np.arange(len(labels)), labels]),
                     "entropy": (p.entropy, -(p1 * lp1).sum(1)),
+                    "overlap": (
+                        p.remembered("overlap", q, lambda: pytest.fail("not left")),
+                        np.minimum(p1, q1).sum(1),
+                    ),
                 }
             for name, (value, exact) in found.items():
                 at = temperature if name in ("kl", "reverse") else 1.0

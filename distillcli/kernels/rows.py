@@ -38,7 +38,9 @@ def fill(wanted: Wanted) -> None:
     rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
     """
     for scores in wanted.alone():
-        _leave(_Sheet(scores, 0), wanted)
+        sheet = _Sheet(scores, 0)
+        _leave(sheet, wanted)
+        _leave_entropy(sheet, wanted)
     if wanted.pair is not None:
         p, q = (_Sheet(one, index) for index, one in enumerate(wanted.pair))
         _leave_distances(p, q, wanted)
@@ -46,6 +48,10 @@ def fill(wanted: Wanted) -> None:
             _leave_divergences(p, q, wanted)
         for sheet in (p, q):
             _leave(sheet, wanted)
+        if wanted.overlap:
+            _leave_overlap(p, q)
+        for sheet in (p, q):
+            _leave_entropy(sheet, wanted)
         if wanted.above is not None:
             _leave_above(q, wanted.above)
 
@@ -182,11 +188,24 @@ def _leave(sheet: _Sheet, wanted: Wanted) -> None:
         scores.top = sheet.top()
     if wanted.asks(wanted.ones, scores):
         sheet.to_temperature_one()
-        if wanted.asks(wanted.entropies, scores):
-            entropy = sheet.entropy()
-            scores.entropy = mended(
-                entropy, ~np.isfinite(entropy), lambda rows: scores.taken(rows).entropy
-            )
+
+
+def _leave_entropy(sheet: _Sheet, wanted: Wanted) -> None:
+    """The last that is asked: it spends the exponentials."""
+    scores = sheet.scores
+    if wanted.asks(wanted.entropies, scores):
+        entropy = sheet.entropy()
+        scores.entropy = mended(
+            entropy, ~np.isfinite(entropy), lambda rows: scores.taken(rows).entropy
+        )
+
+
+def _leave_overlap(p: _Sheet, q: _Sheet) -> None:
+    one, other = (
+        np.multiply(side.exps, side.row(1.0 / side.total), out=side.buffer("share"))
+        for side in (p, q)
+    )
+    p.scores.learn("overlap", q.scores, p.sum(np.minimum(one, other, out=one)))
 
 
 def _leave_distances(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:

@@ -23,6 +23,7 @@ class Wanted:
         squares, cosine: whether the mean squared difference, and one minus the cosine, of the
             logits are.
         above: scores against whose top class those of q are counted; None if they are not.
+        overlap: whether the sum of min(p, q) at temperature 1 is needed; both are then in `ones`.
         ones: scores whose sum of exponentials at temperature 1 is needed.
         entropies: those of them whose entropy is.
         tops: scores whose top class is.
@@ -35,6 +36,7 @@ class Wanted:
     squares: bool = False
     cosine: bool = False
     above: Logits | None = None
+    overlap: bool = False
     ones: Sequence[Logits] = ()
     entropies: Sequence[Logits] = ()
     tops: Sequence[Logits] = ()

@@ -39,6 +39,7 @@ def primer(
         asked[temperature].add("forward")
     hard = any(term.loss == "cross_entropy" for term in terms)
     ranked = "top5_agreement" in columns
+    accepted = "acceptance_rate" in columns
     agree = ranked or "top1_agreement" in columns
 
     def sides(tile: Tile) -> dict[str, Logits]:
@@ -52,7 +53,9 @@ def primer(
         return any(f"{side}_{name}" in columns for name in names)
 
     def one_is_asked(side: str) -> bool:
-        return (hard and side == "student") or asks(side, "nll", "entropy", "confidence")
+        if accepted or (hard and side == "student"):
+            return True
+        return asks(side, "nll", "entropy", "confidence")
 
     def of_sides(scores: dict[str, Logits], others: list[Logits]) -> Wanted:
         return Wanted(
@@ -65,18 +68,18 @@ def primer(
         scores = sides(tile)
         wanted = of_sides(scores, one_by_one(tile))
         for at, statistics in asked.items():
-            if target is not None and "student" in scores and (statistics or ranked):
-                above = scores["teacher"] if ranked and at == temperature else None
-                pair = (target(tile, at), scores["student"])
+            if target is not None and "student" in scores and (statistics or ranked or accepted):
+                teacher, first = target(tile, at), at == temperature
                 wanted = replace(
                     wanted,
-                    pair=pair,
+                    pair=(teacher, scores["student"]),
                     temperature=at,
                     forward="forward" in statistics,
                     reverse="reverse" in statistics,
                     squares="squares" in statistics,
                     cosine="cosine" in statistics,
-                    above=above,
+                    above=scores["teacher"] if ranked and first else None,
+                    overlap=accepted and first and teacher is scores["teacher"],
                 )
             fill(wanted, tile.backend.kernel)
             wanted = Wanted()  # of another temperature only what belongs to it

@@ -98,6 +98,7 @@ def _asked_of_pair(wanted: Wanted) -> int:
         + layout.SQUARES * wanted.squares
         + layout.COSINE * wanted.cosine
         + layout.ABOVE * (wanted.above is not None)
+        + layout.OVERLAP * wanted.overlap
     )
 
 
@@ -144,6 +145,8 @@ def _leave_pair(found: Array, wanted: Wanted) -> None:
             _leave_distance(p, q, "cosine", found[layout.COSINE_AT])
     if wanted.above is not None:
         q.learn("above", wanted.above, found[layout.ABOVE_AT].copy())
+    if wanted.overlap:
+        p.learn("overlap", q, found[layout.OVERLAP_AT].copy())
 
 
 def _leave_divergence(p: Logits, q: Logits, found: Array, temperature: float) -> None:

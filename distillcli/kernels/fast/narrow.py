@@ -23,6 +23,8 @@ from distillcli.kernels.fast.layout import (
     MAX_AT,
     ONE,
     ONE_AT,
+    OVERLAP,
+    OVERLAP_AT,
     PAIR,
     REVERSE,
     REVERSE_AT,
@@ -76,6 +78,8 @@ def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
         elif one[MASKED_AT].any():
             _unmask_alone(scratch[0])
         _weigh(scratch[0], scratch[2], temperature, of_p, one)
+        if of_pair & OVERLAP:
+            _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT])
         table[:, start : start + count] = group[:, :count]
 
 
@@ -251,6 +255,19 @@ def _square(exps, power, totals):
         for lane in range(LANES):
             sums[lane] += part[lane]
     totals[:] = sums
+
+
+@compiled
+def _overlap(exps_p, exps_q, total_p, total_q, sums):
+    """Sums of the lesser of both probabilities."""
+    of_p, of_q = np.empty(LANES, exps_p.dtype), np.empty(LANES, exps_p.dtype)
+    found = np.zeros(LANES, exps_p.dtype)
+    of_p[:], of_q[:] = 1.0 / total_p, 1.0 / total_q
+    for column in range(len(exps_p)):
+        one, other = exps_p[column], exps_q[column]
+        for lane in range(LANES):
+            found[lane] += min(one[lane] * of_p[lane], other[lane] * of_q[lane])
+    sums[:] = found
 
 
 @compiled

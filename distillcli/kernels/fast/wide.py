@@ -23,6 +23,8 @@ from distillcli.kernels.fast.layout import (
     MAX_AT,
     ONE,
     ONE_AT,
+    OVERLAP,
+    OVERLAP_AT,
     PAIR,
     REVERSE,
     REVERSE_AT,
@@ -78,6 +80,8 @@ def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
         else:
             _unmask_alone(scratch[0], one)
         _weigh(scratch[0], scratch[2], temperature, of_p, one)
+        if of_pair & OVERLAP:
+            pair[OVERLAP_AT] = _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT])
 
 
 @compiled
@@ -261,6 +265,20 @@ def _square(exps, power):
         partial = like(0.0, exps[0])
         for index in range(len(part)):
             partial += part[index]
+        total += partial
+    return total
+
+
+@compiled
+def _overlap(exps_p, exps_q, total_p, total_q):
+    """Sum of the lesser of both probabilities."""
+    of_p, of_q = like(1.0 / total_p, exps_p[0]), like(1.0 / total_q, exps_p[0])
+    total = 0.0
+    for start in range(0, len(exps_p), BLOCK):
+        one, other = exps_p[start : start + BLOCK], exps_q[start : start + BLOCK]
+        partial = like(0.0, exps_p[0])
+        for index in range(len(one)):
+            partial += min(one[index] * of_p, other[index] * of_q)
         total += partial
     return total
 
