@@ -8,7 +8,7 @@ user's `batch_size` cuts the report, not the work.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from distillcli.backend import Array, Backend
 from distillcli.errors import DataError
 from distillcli.formats import Reader, widen
-from distillcli.numerics import Kind, Logits, Stored
+from distillcli.numerics import Kind, Logits, Stored, widened
 
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
@@ -95,6 +95,7 @@ class Grid:
 
     Args:
         origin: the row that tiles and slabs are counted from.
+        whole: whether what is found depends on the rows of a tile being together.
     """
 
     first: int
@@ -102,6 +103,7 @@ class Grid:
     tile_rows: int
     slab_rows: int
     origin: int = 0
+    whole: bool = False
 
     @classmethod
     def of(
@@ -113,21 +115,27 @@ class Grid:
         itemsize: int,
         products: bool,
         batch: int | None = None,
+        device_bytes: int | None = None,
     ) -> "Grid":
         """The cut for these inputs, computed on numbers of `itemsize` bytes.
 
         Args:
             products: whether rows are multiplied by a matrix.
             batch: rows that must be computed at once, counted from `first`.
+            device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
         """
+        row_bytes = sum(item.reader.row_bytes for item in inputs)
+        if device_bytes is not None:
+            rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
+            return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
         widest = max(item.width for item in inputs) * itemsize
         tile = min(TILE_ROWS, _power_of_two(TILE_BYTES // widest))
         if products:
             tile = max(tile, PRODUCT_ROWS)
         tile = tile if batch is None else batch
-        slab = min(SLAB_ROWS, SLAB_BYTES // sum(item.reader.row_bytes for item in inputs))
+        slab = min(SLAB_ROWS, SLAB_BYTES // row_bytes)
         origin = 0 if batch is None else first
-        return cls(first, stop, tile, max(tile, slab - slab % tile), origin)
+        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, batch is not None)
 
     @property
     def rows(self) -> int:
@@ -169,6 +177,11 @@ class Tile:
 
     def __contains__(self, role: str) -> bool:
         return role in self.inputs
+
+    def halves(self) -> tuple["Tile", "Tile"]:
+        """The same rows as two tiles, of which nothing is known yet."""
+        middle = (self.start + self.stop) // 2
+        return replace(self, stop=middle, memo={}), replace(self, start=middle, memo={})
 
     def masked(self) -> Mask | None:
         """The rows that are not to count: bool [rows], on the host; None where all do.
@@ -224,8 +237,14 @@ class Tile:
 
     def _scores(self, role: str) -> Logits:
         item = self.inputs[role]
-        made = self._as_stored if self.backend.kernel == "fast" else self._widened
+        made = self._as_stored if self._is_read_as_stored(item) else self._widened
         return Logits(made(role, item.compared), item.kind, temperature=item.temperature)
+
+    def _is_read_as_stored(self, item: Input) -> bool:
+        gpu = self.backend.gpu
+        if gpu is None:
+            return self.backend.kernel == "fast"
+        return item.reader.element.name in gpu.stored
 
     def others(self, role: str) -> Logits:
         """The scores of the classes that are not compared, of which there must be some."""
@@ -293,7 +312,10 @@ class Tile:
         """For a kernel that widens while it computes."""
         element = self.inputs[role].reader.element
         wide = partial(widen, element=element, dtype=self.precision)
-        return Stored(self._columns(role, columns), str(element), self.precision, wide)
+        if self.backend.gpu is not None:
+            wide = partial(widened, element=element.name, dtype=self.precision)
+        bits = self.backend.to_device(self._columns(role, columns))
+        return Stored(bits, str(element), self.precision, wide)
 
     def _columns(self, role: str, numbers: Columns) -> Raw:
         raw = self._raw(role)

@@ -89,3 +89,7 @@ class BackendError(DistillError):
     """The device that was asked for is not there or failed."""
 
     exit_code = 3
+
+
+class DeviceMemoryError(BackendError):
+    """The memory of a device is full; fewer rows at once may fit."""

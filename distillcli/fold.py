@@ -17,8 +17,9 @@ import numpy.typing as npt
 from distillcli.backend import Array, Backend
 from distillcli.batches import Grid, Input, Tile
 from distillcli.errors import DataError
+from distillcli.fitting import Fitting
 from distillcli.slabs import Slab, Slabs
-from distillcli.sums.accumulators import Floats, RowValues
+from distillcli.sums.accumulators import BLOCK, Floats, RowValues, joined
 
 T = TypeVar("T")
 
@@ -57,6 +58,17 @@ class Machine:
         """The array as NumPy's."""
         return np.asarray(self.backend.to_host(array))
 
+    def hosts(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.generic]]:
+        """Arrays [rows] as NumPy's; those of a GPU as float64, for all of which is waited once."""
+        if self.backend.gpu is not None and arrays:
+            return list(self.backend.gpu.at_once(arrays))
+        return [self.host(array) for array in arrays]
+
+    @property
+    def workers(self) -> int:
+        """Threads that compute; on a GPU each feeds a stream."""
+        return self.threads if self.backend.gpu is None else self.backend.gpu.streams
+
 
 def in_row_order(
     work: Callable[[Tile], T], inputs: Sequence[Input], grid: Grid, machine: Machine
@@ -67,19 +79,19 @@ def in_row_order(
         What `work` raises, that of an early tile before that of a later one; errors of reading.
     """
     slabs = Slabs(inputs, grid, machine.backend)
+    fitting = Fitting(grid, machine.backend)
 
-    def computed(tile: Tile) -> T:
-        with machine.backend.active(), np.errstate(all="ignore"):
-            return work(tile)
+    def computed(tile: Tile) -> list[T]:
+        return fitting.all_of(tile, work)
 
     def finished() -> list[T]:
         slab, tiles = pending.popleft()
-        found = slab.settled(tiles)
+        found = [one for some in slab.settled(tiles) for one in some]
         slabs.release(slab)
         return found
 
-    pending: deque[tuple[Slab, list[Future[T]]]] = deque()
-    with _threads("tiles", machine.threads) as pool, _threads("read", machine.threads) as readers:
+    pending: deque[tuple[Slab, list[Future[list[T]]]]] = deque()
+    with _threads("tiles", machine.workers) as pool, _threads("read", machine.threads) as readers:
         coming = slabs.begin(readers)
         while coming is not None:
             slab = coming
@@ -112,6 +124,20 @@ class _TileValues(Generic[T]):
     made: T
 
 
+def in_blocks(values: Iterator[RowValues]) -> Iterator[RowValues]:
+    """The same rows in blocks from row 0.
+
+    How much a GPU takes at once depends on its free memory; what is made of the rows must not.
+    """
+    waiting: RowValues | None = None
+    for rows in values:
+        rest = rows if waiting is None else joined([waiting, rows])
+        *whole, waiting = rest.pieces(BLOCK, 0)
+        yield from whole
+    if waiting is not None:
+        yield waiting
+
+
 def rows_and(
     measure: Measure,
     make: Callable[[Tile], T],
@@ -134,12 +160,15 @@ def rows_and(
             nothing = np.zeros((len(measure.names), len(masked)))
             return _TileValues(tile.start, nothing, masked, {}, make(tile))
         measure.prepare(tile)
-        masks = {key: machine.host(mask) for key, mask in measure.bad(tile).items()}
-        bad = {key: tile.start + _where(mask, masked) for key, mask in masks.items()}
-        columns = measure.columns(tile)
+        masks, columns = measure.bad(tile), measure.columns(tile)
+        found = machine.hosts([*masks.values(), *(columns[name] for name in measure.names)])
+        bad = {
+            key: tile.start + _where(mask != 0, masked)
+            for key, mask in zip(masks, found, strict=False)
+        }
         values = np.empty((len(measure.names), tile.stop - tile.start))
-        for index, name in enumerate(measure.names):
-            values[index] = machine.host(columns[name])
+        for index, rows in enumerate(found[len(masks) :]):
+            values[index] = rows
         return _TileValues(tile.start, values, masked, bad, make(tile))
 
     for tiles in in_row_order(work, inputs, grid, machine):

@@ -311,6 +311,14 @@ class Logits:
         self._softened[temperature] = Softened(self._scores, self.max, temperature, total)
 
 
+def widened(bits: Array, *, element: str, dtype: Any) -> Array:
+    """Stored numbers of a float type in that of the arithmetic; bfloat16 comes as its bits."""
+    xp = namespace(bits)
+    if element == "bfloat16":  # the upper half of a float32
+        bits = (cast(bits, xp.uint32) << 16).view(xp.float32)
+    return cast(bits, dtype)
+
+
 def _widened(values: Array | Stored) -> Array:
     if isinstance(values, Stored):
         return values.widen(values.bits)
@@ -460,5 +468,10 @@ def multiplied(features: Array, matrix: Array, *, start: int, cell: int) -> Arra
         filled = xp.zeros((cells * cell, width), dtype=features.dtype)
         filled[before : before + rows, :] = features
         features = filled
-    product = xp.matmul(xp.reshape(features, (cells, cell, width)), matrix)
-    return xp.reshape(product, (cells * cell, -1))[before : before + rows, :]
+    # One by one: a library may take another way for several at once.
+    parts = [
+        xp.matmul(features[index * cell : (index + 1) * cell, :], matrix) for index in range(cells)
+    ]
+    join = xp.concat if hasattr(xp, "concat") else xp.concatenate  # CuPy before 14
+    product = parts[0] if cells == 1 else join(parts, axis=0)
+    return product[before : before + rows, :]

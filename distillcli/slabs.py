@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from distillcli.backend import Backend
 from distillcli.batches import Grid, Input, Raw, Tile
+from distillcli.formats import Reader
 
 BUFFERS = 3  # one being read, one being computed, one being finished
 LEAST = 2**17  # bytes of a tile: less is not worth a read of its own
@@ -96,6 +97,14 @@ class Slab:
         return self.own.read(self.inputs[role], start, stop)
 
 
+def _buffer(reader: Reader, rows: int, backend: Backend) -> Raw:
+    """What a slab is read into; a GPU copies from memory of its own."""
+    if backend.gpu is None:
+        return reader.empty(rows)
+    buffer: Raw = backend.gpu.buffer((rows, *reader.row_shape), reader.element.dtype)
+    return buffer
+
+
 class Slabs:
     """All slabs in row order; each is begun before it is needed, and given back after use."""
 
@@ -106,7 +115,8 @@ class Slabs:
         self._bounds = grid.slabs()
         rows = min(grid.slab_rows, grid.rows)
         self._free = deque(
-            {item.role: item.reader.empty(rows) for item in self._ahead} for _ in range(BUFFERS)
+            {item.role: _buffer(item.reader, rows, backend) for item in self._ahead}
+            for _ in range(BUFFERS)
         )
 
     def begin(self, pool: Executor) -> Slab | None:

@@ -1,11 +1,12 @@
 """The CUDA kernels on a processor: compiled as C++17 with a block of threads as fibres."""
 
+import atexit
 import ctypes
 import hashlib
 import shutil
 import subprocess
 import tempfile
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,39 +28,44 @@ ORDER = f'#include "emulated.hpp"\n#include "{SOURCE}"\n#include "entries.hpp"\n
 Array = np.ndarray[Any, Any]
 
 
-@lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="distill-emulated-")
+@cache
+def _folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="distill-emulated-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @cache
-def emulated(variant: Variant) -> ctypes.CDLL:
-    """The kernels of a variant, built at the first call."""
+def built(options: tuple[str, ...]) -> ctypes.CDLL:
+    """The kernels compiled with these options, at the first call."""
     assert COMPILER is not None
-    name = hashlib.sha256(repr(variant.options).encode()).hexdigest()[:16]
-    library = Path(_folder().name) / f"{name}.so"
+    name = hashlib.sha256(repr(options).encode()).hexdigest()[:16]
+    library = _folder() / f"{name}.so"
     includes = (f"-I{HERE}", f"-I{SOURCES}")
-    command = [COMPILER, *variant.options, *FLAGS, *includes, "-x", "c++", "-", "-o", str(library)]
-    built = subprocess.run(command, input=ORDER, text=True, capture_output=True, check=False)
-    assert built.returncode == 0, built.stderr
+    command = [COMPILER, *options, *FLAGS, *includes, "-x", "c++", "-", "-o", str(library)]
+    made = subprocess.run(command, input=ORDER, text=True, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
     return ctypes.CDLL(str(library))
 
 
-def pointer(array: Array | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+def launch(library: ctypes.CDLL, name: str, grid: int, arguments: tuple[Any, ...]) -> None:
+    """Run a kernel: arrays by their place in memory, numbers as they are."""
+    getattr(library, f"launch_{name}")(ctypes.c_uint(grid), *map(_argument, arguments))
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous
+        return ctypes.c_void_p(value.ctypes.data)
+    if isinstance(value, float):
+        return ctypes.c_double(value)
+    return ctypes.c_void_p(None) if value is None else ctypes.c_longlong(int(value))
 
 
 def run_alone(variant: Variant, scores: Array, *, grid: int = 3) -> dict[str, Array]:
     """The columns of one side, as the teacher's."""
-    rows, classes = scores.shape
-    out = np.full((len(COLUMNS), rows), np.nan)
-    emulated(variant).launch_alone(
-        ctypes.c_uint(grid),
-        pointer(scores),
-        ctypes.c_longlong(rows),
-        ctypes.c_longlong(classes),
-        pointer(out),
-    )
+    out = np.full((len(COLUMNS), len(scores)), np.nan)
+    launch(built(variant.options), "alone", grid, (scores, *scores.shape, out))
     return dict(zip(COLUMNS, out, strict=True))
 
 
@@ -73,16 +79,7 @@ def run_pair(
     grid: int = 3,
 ) -> dict[str, Array]:
     """The columns of both sides."""
-    rows, classes = teacher.shape
-    out = np.full((len(COLUMNS), rows), np.nan)
-    emulated(variant).launch_pair(
-        ctypes.c_uint(grid),
-        pointer(teacher),
-        pointer(student),
-        ctypes.c_longlong(rows),
-        ctypes.c_longlong(classes),
-        ctypes.c_double(temperature),
-        pointer(against),
-        pointer(out),
-    )
+    out = np.full((len(COLUMNS), len(teacher)), np.nan)
+    arguments = (teacher, student, *teacher.shape, temperature, against, out)
+    launch(built(variant.options), "pair", grid, arguments)
     return dict(zip(COLUMNS, out, strict=True))

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from runs import ROOT, Ended, distill, saved, written
 
-from distillcli import backend, batches, slabs
+from distillcli import batches, slabs
+from distillcli.backend import Probe, choice
 from distillcli.commands import score as score_command
 
 ROWS, CLASSES = 23, 7
 QUICK = ("score", "--teacher", "teacher.npy", "--student", "student.npy")
-NO_GPU = backend.Probe((("CuPy", "not installed"),), "CuPy is not installed", "install it")
+NO_GPU = Probe((("CuPy", "not installed"),), "CuPy is not installed", "install it")
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     scores = {name: rng.normal(0, 2, (ROWS, CLASSES)) for name in ("teacher", "student")}
     saved(tmp_path, "float32", **scores, labels=rng.integers(0, CLASSES, ROWS))
-    monkeypatch.setattr(backend, "probe_gpu", lambda index=0: NO_GPU)
+    monkeypatch.setattr(choice, "probe_gpu", lambda index=0: NO_GPU)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

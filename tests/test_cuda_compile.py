@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from distillcli.kernels.cuda.variant import ASKED, NAMES, SOURCE, SOURCES, Variant
+from distillcli.kernels.cuda.variant import (
+    ASKED,
+    NAMES,
+    SOURCE,
+    SOURCES,
+    Variant,
+    source_text,
+)
 
 ALL = frozenset(ASKED)
 VARIANTS = [
@@ -94,10 +101,10 @@ def test_nvrtc(variant: Variant, target: str, capsys: pytest.CaptureFixture[str]
         pytest.skip(reason)
     if int(target.split("_")[1]) not in supported(library):
         pytest.skip(f"this NVRTC no longer knows {target}; that of CUDA 12 does")
-    options = [*variant.options, f"-I{SOURCES}", f"-arch={target}", "-Werror", "all-warnings"]
+    options = [*variant.options, f"-arch={target}", "-Werror", "all-warnings"]
     if target in CODE:
         options.append("--ptxas-options=-v")
-    status, log, code = compiled(library, (SOURCES / SOURCE).read_text(), options)
+    status, log, code = compiled(library, source_text(), options)
     assert status == 0, log
     for name in NAMES:
         assert name.encode() in code

@@ -21,7 +21,7 @@ LAYERS = [
     "planning sinks",
     "strategy",
     "checking fold",
-    "slabs",
+    "fitting slabs",
     "batches kernels",
     "losses metrics targets teachers",
     "numerics",
@@ -45,7 +45,7 @@ PLACES = {
     "llvmlite": "kernels/fast",
     "hdf5plugin": "formats/hdf5",
     "isal": "formats/inflating.py",
-    "cupy": "backend.py",
+    "cupy": "backend",
     "pytest": "pytest_plugin.py",
 }
 

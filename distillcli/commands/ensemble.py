@@ -71,10 +71,8 @@ def ensemble(
     if config.ensemble is None:
         raise UsageError(config.where("strategy"), "must be ensemble", "see distill init ensemble")
     _refuse_relations(config)
-    backend = choose(config.device)
-    if backend.note is not None:
-        note(backend.note)
     with opened(config) as inputs:
+        backend = choose(config.device, note)  # not before: see there
         spec.refuse_inputs([file.path for item in inputs for file in item.reader.files()])
         passes = Passes.over(config, inputs, backend, progress, selection)
         require_room(passes)

@@ -50,10 +50,8 @@ def score(
         DataError, ConfigError: see `distillcli.errors`. BackendError: no such device.
     """
     started = time.perf_counter()
-    backend = choose(config.device)
-    if backend.note is not None:
-        note(backend.note)
     with opened(config) as inputs:
+        backend = choose(config.device, note)  # not before: see there
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
         require_room(passes)

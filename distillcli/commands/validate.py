@@ -30,8 +30,8 @@ def validate(config: Config, *, selection: Selection = ALL) -> Plan:
         DataError, ConfigError: what `score` would refuse before its first pass. BackendError: no
         such device.
     """
-    backend = choose(config.device)
     with opened(config) as inputs:
+        backend = choose(config.device)  # not before: see there
         passes = Passes.over(config, inputs, backend, lambda *_: nullcontext(_Still()), selection)
         require_room(passes)
         unequal = _unequal(passes)

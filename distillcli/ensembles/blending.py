@@ -159,12 +159,16 @@ def blending(
 
     def prepare(tile: Tile) -> None:
         scores = [scores_of(tile) for scores_of in sides.values()]
-        fill(Wanted(ones=scores, entropies=scores, tops=scores), tile.backend.kernel)
+        _fill(tile, Wanted(ones=scores, entropies=scores, tops=scores))
         if student is not None:
             student.measure.prepare(tile)
 
     measure = Measure(names_of, columns, bad, prepare)
     return Blending(config, inputs, weighting, sides, student, measure)
+
+
+def _fill(tile: Tile, wanted: Wanted) -> None:
+    fill(wanted, tile.backend.kernel, tile.backend.gpu)
 
 
 def _scores(role: str, tile: Tile) -> Logits:
@@ -206,7 +210,7 @@ def _side_columns(sides: Mapping[str, Callable[[Tile], Logits]], tile: Tile) -> 
 def _pair_columns(tile: Tile, teachers: Sequence[Logits]) -> dict[str, Array]:
     found = {}
     for (i, first), (j, second) in combinations(enumerate(teachers), 2):
-        fill(Wanted(pair=(first, second), temperature=1.0, reverse=True), tile.backend.kernel)
+        _fill(tile, Wanted(pair=(first, second), temperature=1.0, reverse=True))
         found[f"agreement {i} {j}"] = metrics.top1_agreement(first, second)
         found[f"kl {i} {j}"] = metrics.kl(first, second, 1.0)
         found[f"kl {j} {i}"] = metrics.kl(second, first, 1.0)

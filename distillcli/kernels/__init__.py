@@ -9,7 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
+from distillcli.backend import Device
 from distillcli.errors import BackendError
+from distillcli.kernels import cuda
 from distillcli.kernels.wanted import Wanted
 
 __all__ = ["Wanted", "fill", "kernel_for", "why_not_fast"]
@@ -20,15 +22,18 @@ WORTH_COMPILING = 64 * 2**20
 _PLACES = {"numpy": "distillcli.kernels.rows", "fast": "distillcli.kernels.fast.filling"}
 
 
-def fill(wanted: Wanted, kernel: str) -> None:
+def fill(wanted: Wanted, kernel: str, gpu: Device | None = None) -> None:
     """Compute what is wanted with a kernel, and leave it with the scores.
 
     Args:
         wanted: what will be asked.
         kernel: a name as in `facts`; one that has no fast path leaves everything to the plain
             functions.
+        gpu: the device where the scores are, if they are on one.
     """
-    if kernel in _PLACES:
+    if gpu is not None:
+        cuda.fill(wanted, gpu)
+    elif kernel in _PLACES:
         _filler(kernel)(wanted)
 
 

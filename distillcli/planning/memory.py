@@ -130,11 +130,13 @@ def _row_bytes_ahead(passes: Passes, grid: Grid) -> int:
 def _threads(passes: Passes, grid: Grid) -> int:
     """How many threads find something to do: there may be fewer tiles in two slabs."""
     rows = min(grid.rows, 2 * grid.slab_rows)
-    return min(passes.machine.threads, -(-rows // grid.tile_rows))
+    return min(passes.machine.workers, -(-rows // grid.tile_rows))
 
 
 def _tiles(passes: Passes, grid: Grid) -> Part:
     rows = min(grid.tile_rows, grid.rows)
+    if passes.machine.backend.gpu is not None:
+        return Part("computing", 0, f"on {passes.machine.backend.device}, {rows:,} rows at once")
     threads = _threads(passes, grid)
     itemsize = np.dtype(passes.machine.precision).itemsize
     values = rows * sum(item.width for item in passes.inputs)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distillcli.backend import Array, Backend
+from distillcli.backend import Array, Backend, choose
 from distillcli.batches import Grid, Tile
 from distillcli.config import Config, LeastSquares
-from distillcli.fold import BadRows, Machine, Measure, in_row_order, rows_and
+from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
 from distillcli.kernels import kernel_for
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
@@ -40,6 +40,16 @@ class Beside(Protocol):
 
 def _nothing(tile: Tile) -> None:
     return None
+
+
+def _taken_up(
+    found: Iterator[tuple[RowValues, list[Any]]], beside: Beside | None
+) -> Iterator[RowValues]:
+    for rows, made in found:
+        if beside is not None:
+            for one in made:
+                beside.add(one)
+        yield rows
 
 
 ALL = Selection()
@@ -84,6 +94,10 @@ class Passes:
         check_last_batch(config, stop - first)
         return cls(config, inputs, machine, watch, first, stop)
 
+    def on_host(self) -> "Passes":
+        """The same on the CPU, with NumPy: for what is little work, or must have the same bits."""
+        return replace(self, machine=replace(self.machine, backend=choose("cpu")))
+
     @property
     def rows_taken(self) -> int:
         """How many rows there are from `first` to `stop`."""
@@ -93,6 +107,7 @@ class Passes:
         self, roles: Sequence[str], *, products: bool = False, batch: int | None = None
     ) -> Grid:
         """The cut for a pass over these inputs; see `Grid.of`."""
+        gpu = self.machine.backend.gpu
         return Grid.of(
             self.inputs.only(roles),
             first=self.first,
@@ -100,6 +115,7 @@ class Passes:
             itemsize=np.dtype(self.machine.precision).itemsize,
             products=products,
             batch=batch,
+            device_bytes=gpu.batch_bytes if gpu is not None else None,
         )
 
     def rows(
@@ -124,10 +140,9 @@ class Passes:
         with self.watch(label, grid.rows, grid.rows * row_bytes) as progress:
             make = _nothing if beside is None else beside.of
             found = rows_and(measure, make, items, grid, self.machine, skip_bad=skip_bad)
-            for rows, made in found:
-                if beside is not None:
-                    for one in made:
-                        beside.add(one)
+            values = _taken_up(found, beside)
+            on_gpu = self.machine.backend.gpu is not None
+            for rows in in_blocks(values) if on_gpu else values:
                 yield rows
                 progress.advance(len(rows.keep), len(rows.keep) * row_bytes)
 
@@ -166,7 +181,7 @@ def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Arr
     pairs = unequal_pairs(config, passes.inputs)
     matrices = drawn(config, passes.inputs, pairs)
     if pairs and isinstance(config.progressive.projection, LeastSquares):
-        matrices = _fitted(passes, pairs, config.progressive.projection.ridge, bad)
+        matrices = _fitted(passes.on_host(), pairs, config.progressive.projection.ridge, bad)
     backend, dtype = passes.machine.backend, passes.machine.precision
     return {pair: backend.to_device(matrix.astype(dtype)) for pair, matrix in matrices.items()}
 
@@ -174,7 +189,10 @@ def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Arr
 def _fitted(
     passes: Passes, pairs: Sequence[int], ridge: float, bad: Callable[[Tile], BadRows]
 ) -> dict[int, Matrix]:
-    """Least squares for each pair, from products summed tile by tile in row order, in float64."""
+    """Least squares for each pair, from products summed tile by tile in row order, in float64.
+
+    Always on the CPU: the sums then have the same bits on every device.
+    """
     progressive = passes.config.progressive
     assert progressive is not None
     mapped = {pair: progressive.layer_mapping[pair] for pair in pairs}

@@ -81,7 +81,7 @@ def primer(
                     above=scores["teacher"] if ranked and first else None,
                     overlap=accepted and first and teacher is scores["teacher"],
                 )
-            fill(wanted, tile.backend.kernel)
+            fill(wanted, tile.backend.kernel, tile.backend.gpu)
             wanted = Wanted()  # of another temperature only what belongs to it
 
     return prepare

@@ -4,6 +4,6 @@ The sources also compile as plain C++17, with a block of threads on one processo
 tests hold them on machines that have no GPU.
 """
 
-from distillcli.kernels.cuda.variant import SOURCE, SOURCES, Variant
+from distillcli.kernels.cuda.launching import fill
 
-__all__ = ["SOURCE", "SOURCES", "Variant"]
+__all__ = ["fill"]

@@ -1,6 +1,8 @@
 """What a CUDA kernel is compiled for; the sources lie beside this file."""
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
@@ -27,6 +29,21 @@ COLUMNS = (
 )
 # What may be asked for beside the highest scores and their classes.
 ASKED = ("forward", "reverse", "squares", "cosine", "above", "ones")
+
+
+@cache
+def source_text() -> str:
+    """The source with all it includes, each file once."""
+    seen: set[str] = set()
+
+    def text(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        written = (SOURCES / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
+        return re.sub(r'#include "(.+)"\n', lambda found: text(found[1]), written)
+
+    return text(SOURCE)
 
 
 @dataclass(frozen=True)

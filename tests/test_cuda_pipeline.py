@@ -1,0 +1,228 @@
+"""A run on a GPU, on a stand-in for CuPy: what is asked of it, and what happens when it fails."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_cupy
+import numpy as np
+import pytest
+from emulation import needs_compiler
+from runs import ROOT, distill, saved
+
+from distillcli.backend import cuda
+from distillcli.formats.hdf5 import process
+
+pytestmark = needs_compiler
+ROWS, CLASSES = 500, 11
+ROW_BYTES = 2 * CLASSES * 4 + 8
+
+
+@pytest.fixture
+def gpu() -> Iterator[fake_cupy.State]:
+    """There is a device."""
+    with fake_cupy.installed() as state:
+        yield state
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small batches, so that there are several."""
+    random = np.random.default_rng(0)
+    teacher = random.normal(0, 3, (ROWS, CLASSES))
+    student = teacher + random.normal(0, 1, teacher.shape)
+    saved(tmp_path, "float32", teacher=teacher, student=student)
+    np.save(tmp_path / "labels.npy", random.integers(0, CLASSES, ROWS))
+    monkeypatch.setattr(cuda, "LEAST_BATCH", 1)
+    monkeypatch.setattr(cuda, "BATCH_BYTES", 128 * ROW_BYTES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PAIR = ("--teacher", "teacher.npy", "--student", "student.npy", "--labels", "labels.npy")
+
+
+def score(*arguments: str, device: str = "cuda") -> Any:
+    done = distill("score", *PAIR, "--device", device, "--format", "json", *arguments)
+    assert done.code == 0, done.errors
+    return json.loads(done.out)
+
+
+def without_time(result: dict[str, Any]) -> dict[str, Any]:
+    facts = {key: value for key, value in result["facts"].items() if key != "seconds"}
+    return {**result, "facts": facts}
+
+
+def test_one_wait_per_batch(gpu: fake_cupy.State, folder: Path) -> None:
+    """Each input is copied once, one kernel runs, the results come back at once."""
+    score()
+    assert gpu.log.count("launch pair") == 4
+    assert gpu.log.count("copy to host") == 4
+    assert gpu.log.count("copy to device") == 3 * 4
+    # One more is the element that the probe looks at.
+    assert gpu.log.count("wait") == 4 + 1
+
+
+def test_numbers_are_those_of_the_cpu(gpu: fake_cupy.State, folder: Path) -> None:
+    """To what float32 leaves open, and the exact same wherever they are counts."""
+    found, right = score("--temperature", "3"), score("--temperature", "3", device="cpu")
+    assert (found["facts"]["device"], found["facts"]["kernel"]) == ("cuda:0", "cuda")
+    assert found["loss"] == pytest.approx(right["loss"], rel=1e-6)
+    assert found["metrics"].keys() == right["metrics"].keys()
+    for name, value in right["metrics"].items():
+        assert found["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+
+
+def test_same_bits_for_every_batch(
+    gpu: fake_cupy.State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is copied at once, and whatever memory is free."""
+    whole = without_time(score())
+    monkeypatch.setattr(cuda, "BATCH_BYTES", 16 * ROW_BYTES)
+    assert without_time(score()) == whole
+
+
+def test_out_of_memory(gpu: fake_cupy.State, folder: Path) -> None:
+    """The batch is halved until it fits, with the same numbers and one note."""
+    right = without_time(score())
+    gpu.largest = 128 * 17 * 8 - 1  # the columns of a kernel take more
+    done = distill("score", *PAIR, "--device", "cuda", "--format", "json")
+    assert done.code == 0, done.errors
+    assert without_time(json.loads(done.out)) == right
+    notes = [note for note in done.notes if "memory" in note]
+    assert notes == [
+        "cuda:0: 128 rows at once do not fit into its memory; going on with 64 at once, "
+        "which changes no number"
+    ]
+    assert "clear" in gpu.log
+
+
+def test_no_room_for_a_row(gpu: fake_cupy.State, folder: Path) -> None:
+    """That is the device's failure."""
+    gpu.largest = 16
+    done = distill("score", *PAIR, "--device", "cuda")
+    assert (done.code, done.out) == (3, "")
+    assert "no room for a single row" in done.errors[-1]
+
+
+def test_a_batch_that_must_stay_whole(gpu: fake_cupy.State, folder: Path) -> None:
+    """A loss that relates the rows of a batch is refused, not computed on half of them."""
+    config = folder / "config.yaml"
+    data = {
+        "strategy": "response",
+        "teacher": "teacher.npy",
+        "student": "student.npy",
+        "batch_size": 100,
+        "response": {"alpha": 1.0, "soft_loss": {"name": "dist"}},
+    }
+    config.write_text(json.dumps(data))
+    done = distill("score", str(config), "--device", "cuda", "--format", "json")
+    assert done.code == 0, done.errors
+    gpu.largest = 50 * CLASSES * 4
+    done = distill("score", str(config), "--device", "cuda")
+    assert (done.code, done.out) == (3, "")
+    assert "no room for a batch of 100 rows" in done.errors[-1]
+    assert "set a smaller batch_size" in done.errors[-1]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("format", ["table", "json", "jsonl"])
+def test_a_device_that_fails(gpu: fake_cupy.State, folder: Path, after: int, format: str) -> None:
+    """Exit 3, one line that names it, and nothing that looks like a result."""
+    gpu.launches_left = after
+    done = distill("score", *PAIR, "--device", "cuda", "--format", format, "--batch-size", "100")
+    assert done.code == 3
+    assert "device cuda:0: failed: CUDARuntimeError" in done.errors[-1]
+    if format == "jsonl":
+        assert "error" in json.loads(done.out.splitlines()[-1])
+        assert '"loss"' not in done.out.splitlines()[-1]
+    else:
+        assert done.out == ""
+
+
+def test_bad_rows_on_the_device(gpu: fake_cupy.State, folder: Path) -> None:
+    """They are found in what the kernel has left, and told by number."""
+    scores = np.load(folder / "student.npy")
+    scores[333, 4] = math.nan
+    np.save(folder / "student.npy", scores)
+    done = distill("score", *PAIR, "--device", "cuda")
+    assert done.code == 2
+    assert "row 333: " in done.errors[-1]
+
+
+def test_the_process_of_hdf5_is_forked_before_a_gpu_is_touched(
+    gpu: fake_cupy.State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork of a process that uses CUDA is not safe; every command opens its files first."""
+    real = process._forked
+
+    def noted(work: Any) -> int:
+        gpu.happened("fork")
+        return real(work)
+
+    monkeypatch.setattr(process, "_forked", noted)
+    for command, strategy in (
+        ("score", "response"),
+        ("score", "ensemble"),
+        ("score", "progressive"),
+        ("validate", "response"),
+    ):
+        gpu.log.clear()
+        config = ROOT / "configs" / f"{strategy}.yaml"
+        assert distill(command, config, "--device", "cuda").code == 0
+        touched = next(at for at, what in enumerate(gpu.log) if what != "fork")
+        assert "fork" not in gpu.log[touched:]
+        assert len(gpu.log) > touched
+
+
+def test_options_name_one_kernel_for_each_use(gpu: fake_cupy.State, folder: Path) -> None:
+    """What is not wanted is not compiled in."""
+    score("--temperature", "1", "--set", "metrics=none", "--set", "response.alpha=1")
+    (options,) = set(gpu.compiled)
+    assert "-DDISTILL_FORWARD=1" in options
+    assert "-DDISTILL_REVERSE=0" in options
+    assert "-DDISTILL_TEMPERED=0" in options
+    assert "-DDISTILL_ONES=0" in options
+
+
+@pytest.mark.parametrize("element", ["float16", "float32", "float64"])
+def test_scores_go_to_the_device_as_they_are_stored(
+    gpu: fake_cupy.State, folder: Path, element: str
+) -> None:
+    """No wider than in the file: the bus is what limits."""
+    for name in ("teacher", "student"):
+        np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy").astype(element))
+    score()
+    (options,) = set(gpu.compiled)
+    assert f"-DDISTILL_TEACHER=distill::{element.capitalize()}" in options
+    real = "double" if element == "float64" else "float"
+    assert f"-DDISTILL_REAL={real}" in options
+
+
+@pytest.mark.parametrize("command", ["score", "ensemble"])
+@pytest.mark.parametrize("strategy", ["response", "progressive", "ensemble"])
+def test_the_sample_data(gpu: fake_cupy.State, strategy: str, command: str, tmp_path: Path) -> None:
+    """All three strategies, and soft targets, as on the CPU."""
+    if command == "ensemble" and strategy != "ensemble":
+        pytest.skip("only an ensemble is blended")
+    results = []
+    for device in ("cuda", "cpu"):
+        more = ("--output", str(tmp_path / f"{device}.h5")) if command == "ensemble" else ()
+        done = distill(
+            command,
+            ROOT / "configs" / f"{strategy}.yaml",
+            "--device",
+            device,
+            "--format",
+            "json",
+            *more,
+        )
+        assert done.code == 0, done.errors
+        results.append(json.loads(done.out))
+    found, right = results
+    if command == "score":
+        assert found["loss"] == pytest.approx(right["loss"], rel=1e-6)
+        for name, value in right["metrics"].items():
+            assert found["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
