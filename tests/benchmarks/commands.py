@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pairs import Run, facts, in_turn, machine, markdown, paired, wall
+from pairs import Pair, Run, facts, in_turn, machine, markdown, paired, wall
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -39,6 +39,7 @@ from distillcli.fold import in_row_order
 from distillcli.formats.readers import ArrayReader
 from distillcli.strategy.inputs import opened
 from distillcli.strategy.passes import Passes
+from distillcli.strategy.selection import Selection
 
 THREADS = len(os.sched_getaffinity(0))
 BLOCK = 512  # rows that are made; longer dumps repeat them
@@ -172,9 +173,10 @@ def run(arguments: list[str]) -> str:
     return done.stderr
 
 
-def scoring(config: Config) -> Run:
-    """The work of `score` in this process, without start-up."""
-    return wall(lambda: score(config, progress=silent, note=lambda text: None))
+def scoring(config: Config, rows: int | None = None) -> Run:
+    """The work of `score` on the first rows, or all, in this process, without start-up."""
+    first = Selection(limit=rows)
+    return wall(lambda: score(config, progress=silent, note=lambda text: None, selection=first))
 
 
 def reading(config: Config) -> Run:
@@ -333,20 +335,16 @@ def against_h5py(folder: Path, sizes: Sizes) -> Table:
 
 
 def growth(folder: Path, sizes: Sizes) -> Table:
-    """Rows x1, x2, x4 and x8, start-up taken off, and the largest resident size."""
+    """Rows x1, x2, x4 and x8 without start-up, and the largest resident size of the command."""
     steps = [sizes.rows // 8 * times for times in (1, 2, 4, 8)]
-    with pair(folder, npy, sizes.rows, sizes.classes):
-        file = folder / "config.yaml"
-        none = command("score", file, "--limit", "1", "--format", "json")
-        runs = [command("score", file, "--limit", str(n), "--format", "json") for n in steps]
-        base, *times = in_turn([none, *runs], *sizes.often)
-        peaks = [_peak(file, n) for n in steps]
-    first = times[0].median - base.median
+    with pair(folder, npy, sizes.rows, sizes.classes) as config:
+        times = in_turn([scoring(config, rows) for rows in steps], *sizes.often)
+        peaks = [_peak(folder / "config.yaml", rows) for rows in steps]
     rows = [
-        [n, one.median, (one.median - base.median) / first, peak]
-        for n, one, peak in zip(steps, times, peaks, strict=True)
+        [count, one.median, Pair(times[0], one).ratio, peak]
+        for count, one, peak in zip(steps, times, peaks, strict=True)
     ]
-    return Table("Rows", ("rows", "command s", "work, times the first", "peak MB"), rows)
+    return Table("Rows", ("rows", "work s", "times the first", "peak MB"), rows)
 
 
 def _peak(config: Path, rows: int) -> float:
