@@ -34,6 +34,13 @@ LOSSES: dict[str, dict[str, float]] = {
     "jsd": {"beta": 0.3},
     "combined_kl_mse": {"kl_weight": 0.75, "mse_weight": 0.25},
 }
+# The same terms in other sums; held where a run is short.
+MORE: dict[str, dict[str, float]] = {
+    "skew_kl": {"alpha": 0.1},
+    "skew_reverse_kl": {"alpha": 0.1},
+    "symmetric_kl": {"beta": 0.3},
+    "alpha_jsd": {"beta": 1e-3},
+}
 
 
 @cache
@@ -93,7 +100,7 @@ def rows_of(
     folder: Path, one: str, other: str, loss: str, temperature: float, /, **more: Any
 ) -> tuple[Array, dict[str, Any]]:
     """The loss of every row as `score` writes it, and the result."""
-    soft = {"name": loss, "temperature": temperature, **LOSSES[loss]}
+    soft = {"name": loss, "temperature": temperature, **(LOSSES | MORE)[loss]}
     config = {
         "strategy": "response",
         "teacher": f"{folder}/{one}",
@@ -149,18 +156,31 @@ def _truth(teacher: Array, student: Array, loss: str, temperature: float) -> Arr
     square = EXTENDED(temperature) ** 2
     if loss == "reverse_kl":
         return square * weighed(log_q, log_p, -gap)
-    if loss == "jsd":
-        beta = EXTENDED(LOSSES["jsd"]["beta"])
-        to_p, to_q = _to_mixture(gap, 1 - beta), _to_mixture(-gap, beta)
-        log_m = np.where(np.isneginf(log_p), log_q - to_q, log_p - to_p)
-        one, other = weighed(log_p, log_m, to_p), weighed(log_q, log_m, to_q)
-        return square * (beta * one + (1 - beta) * other)
+    if loss in ("jsd", "alpha_jsd"):
+        beta = EXTENDED((LOSSES | MORE)[loss]["beta"])
+        one, other = _from_mixture(log_p, log_q, gap, beta)
+        if loss == "jsd":
+            return square * (beta * one + (1 - beta) * other)
+        return square * (one / (1 - beta) + other / beta)
+    if loss in ("skew_kl", "skew_reverse_kl"):
+        sides = (log_p, log_q, gap) if loss == "skew_kl" else (log_q, log_p, -gap)
+        return square * _from_mixture(*sides, EXTENDED(MORE[loss]["alpha"]))[0]
     kl: Array = square * weighed(log_p, log_q, gap)
+    if loss == "symmetric_kl":
+        beta = EXTENDED(MORE[loss]["beta"])
+        return beta * kl + (1 - beta) * square * weighed(log_q, log_p, -gap)
     if loss == "kl":
         return kl
     weights = LOSSES[loss]
     mse = ((teacher - student) ** 2).mean(axis=1)
     return weights["kl_weight"] * kl + weights["mse_weight"] * mse
+
+
+def _from_mixture(log_p: Array, log_q: Array, gap: Array, beta: Any) -> tuple[Array, Array]:
+    """KL(p || m) and KL(q || m), m = beta p + (1 - beta) q."""
+    to_p, to_q = _to_mixture(gap, 1 - beta), _to_mixture(-gap, beta)
+    log_m = np.where(np.isneginf(log_p), log_q - to_q, log_p - to_p)
+    return weighed(log_p, log_m, to_p), weighed(log_q, log_m, to_q)
 
 
 def _constant(teacher: Array, student: Array, temperature: float) -> Array:

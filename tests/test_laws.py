@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distillcli import metrics
 from distillcli.losses import LOGIT_LOSSES, LOSSES, Loss
 from distillcli.losses.table import Law
+from distillcli.numerics import Logits
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 # Sixty-fourths up to 1e4: sums and differences of them are exact in both types.
@@ -146,3 +148,58 @@ def test_reverse_kl_is_kl_with_the_roles_exchanged(
     forward = evaluate(LOGIT_LOSSES["kl"], student, teacher, temperature)
     reverse = evaluate(LOGIT_LOSSES["reverse_kl"], teacher, student, temperature)
     np.testing.assert_array_equal(forward, reverse)
+
+
+@given(pair=pairs(), temperature=TEMPERATURES)
+@EXAMPLES
+def test_losses_that_are_limits_of_others(pair: tuple[Any, Any], temperature: float) -> None:
+    """Mixtures without a share of one side, decoupled parts put together again, halves of a sum."""
+    teacher, student = (x.astype("float64") for x in pair)
+    sides = {"teacher": teacher, "student": student, "temperature": temperature}
+
+    def value(name: str, **parameters: Any) -> Any:
+        return LOGIT_LOSSES[name].function(**sides, **parameters)
+
+    forward, reverse = value("kl"), value("reverse_kl")
+    for name, parameters, right in (
+        ("skew_kl", {"alpha": 0.0}, forward),
+        ("skew_reverse_kl", {"alpha": 0.0}, reverse),
+        ("alpha_jsd", {"beta": 0.0}, forward),
+        ("alpha_jsd", {"beta": 1.0}, reverse),
+        ("symmetric_kl", {"beta": 1.0}, forward),
+    ):
+        np.testing.assert_array_equal(value(name, **parameters), right)
+    assert (value("skew_kl", alpha=1.0) == 0).all()
+    assert_same(value("symmetric_kl"), (forward + reverse) / 2, np.float64)
+    assert_same(value("alpha_jsd"), 4 * value("jsd"), np.float64)
+    labels = np.zeros(len(teacher), dtype=np.int64)
+    scaled = Logits(teacher / temperature)
+    others = 1.0 - np.exp(-scaled.nll(labels))
+    parts = [value("dkd", labels=labels, alpha=a, beta=1.0 - a) for a in (1.0, 0.0)]
+    assert_same(parts[0] + others * parts[1], forward, np.float64)
+
+
+@given(pair=pairs(), temperature=TEMPERATURES)
+@EXAMPLES
+def test_total_variation(pair: tuple[Any, Any], temperature: float) -> None:
+    """It is between 0 and 1, at most sqrt(KL / 2), and what acceptance lacks to 1."""
+    plain = {"temperature": temperature, "temperature_squared": False}
+    sides = {"teacher": pair[0], "student": pair[1]}
+    tvd = LOGIT_LOSSES["tvd"].function(**sides, **plain)
+    assert ((tvd >= 0) & (tvd <= 1 + 1e-12)).all()
+    assert (tvd <= np.sqrt(LOGIT_LOSSES["kl"].function(**sides, **plain) / 2) + 1e-6).all()
+    accepted = metrics.acceptance_rate(*(Logits(x / temperature) for x in pair))
+    np.testing.assert_allclose(accepted, 1 - tvd, atol=2e-6)
+
+
+@given(pair=pairs(), scale=st.sampled_from([0.5, 3.0]), shift=st.integers(-100, 100))
+@EXAMPLES
+def test_standardized_logits(pair: tuple[Any, Any], scale: float, shift: int) -> None:
+    """No row's scale and offset plays a part, and a row of equal scores is even."""
+    teacher, student = (x.astype("float64") for x in pair)
+    kl = LOGIT_LOSSES["kl"].function
+    value = kl(teacher=teacher, student=student, standardize=True)
+    moved = kl(teacher=teacher * scale + shift, student=student, standardize=True)
+    np.testing.assert_allclose(moved, value, rtol=1e-9, atol=1e-12)
+    flat = np.full_like(teacher, 3.0)
+    assert (kl(teacher=flat, student=flat * 0.0, standardize=True) == 0).all()
