@@ -23,6 +23,7 @@ from distillcli.numerics import Kind, Logits, Stored, widened
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
+STREAMED_BYTES = 2**22  # where a kernel goes row by row, and no tile must lie in a near cache
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 EXACT = 2**53  # float64 holds every integer up to here
@@ -116,6 +117,7 @@ class Grid:
         products: bool,
         batch: int | None = None,
         device_bytes: int | None = None,
+        streamed: bool = False,
     ) -> "Grid":
         """The cut for these inputs, computed on numbers of `itemsize` bytes.
 
@@ -123,13 +125,14 @@ class Grid:
             products: whether rows are multiplied by a matrix.
             batch: rows that must be computed at once, counted from `first`.
             device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
+            streamed: whether a kernel goes through a tile row by row, and nothing else does.
         """
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         if device_bytes is not None:
             rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
             return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
         widest = max(item.width for item in inputs) * itemsize
-        tile = min(TILE_ROWS, _power_of_two(TILE_BYTES // widest))
+        tile = min(TILE_ROWS, _power_of_two((STREAMED_BYTES if streamed else TILE_BYTES) // widest))
         if products:
             tile = max(tile, PRODUCT_ROWS)
         tile = tile if batch is None else batch

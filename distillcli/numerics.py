@@ -176,6 +176,7 @@ class Logits:
         self._raw = Made(partial(_widened, values))
         self._scores = Made(partial(_log_space, self._raw, kind, temperature))
         self._softened: dict[float, Softened] = {}
+        self._nll: tuple[Array, Array] | None = None
         self._of_pair: dict[Hashable, tuple[ReferenceType[Logits], Array]] = {}
 
     @property
@@ -274,7 +275,15 @@ class Logits:
         return widen(at(self.scores, index))
 
     def nll(self, labels: Array) -> Array:
-        """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class."""
+        """-log softmax(scores)[label], nats, float64 [rows]; NaN where the label is no class.
+
+        That of the last labels is remembered.
+        """
+        if self._nll is None or self._nll[0] is not labels:
+            self._nll = (labels, self._nll_anew(labels))
+        return self._nll[1]
+
+    def _nll_anew(self, labels: Array) -> Array:
         xp = namespace(labels)
         known = (labels >= 0) & (labels < self.shape[1])
         chosen = self.chosen(xp.where(known, labels, 0))

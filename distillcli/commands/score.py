@@ -77,6 +77,7 @@ def score(
                 roles,
                 products=what.products,
                 batch=what.batch,
+                by_kernel=what.by_kernel,
                 beside=what.alignment,
             ):
                 found.add(rows)

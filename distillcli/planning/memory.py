@@ -39,7 +39,7 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
         fitted: the pairs of layers whose projection is fitted in a first pass.
     """
     roles = list(passes.inputs.items)
-    grid = passes.grid(roles, products=what.products, batch=what.batch)
+    grid = passes.grid(roles, products=what.products, batch=what.batch, by_kernel=what.by_kernel)
     parts = [
         Part("program", PROGRAM, "Python, NumPy and HDF5"),
         *_slabs(passes, grid),

@@ -44,6 +44,7 @@ class Scoring:
             for.
         batch: the rows of a batch where a loss relates them to each other.
         blended: whether that is made of several teachers.
+        by_kernel: whether a kernel can leave all that is asked of a row.
         over: which classes the figures are about, where these are not all.
         target: what the student is held against, at a temperature; None without logits.
     """
@@ -58,6 +59,7 @@ class Scoring:
     batch: int | None
     target: Target | None
     blended: bool
+    by_kernel: bool
     over: str = ""
 
 
@@ -126,6 +128,7 @@ def scoring(
         batch=batch,
         target=target,
         blended=config.ensemble is not None,
+        by_kernel=config.strategy == "response" and all(term.by_kernel for term in terms),
         over=over(config, inputs) or over_tails(config, inputs),
     )
 

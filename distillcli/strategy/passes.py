@@ -104,9 +104,18 @@ class Passes:
         return self.stop - self.first
 
     def grid(
-        self, roles: Sequence[str], *, products: bool = False, batch: int | None = None
+        self,
+        roles: Sequence[str],
+        *,
+        products: bool = False,
+        batch: int | None = None,
+        by_kernel: bool = False,
     ) -> Grid:
-        """The cut for a pass over these inputs; see `Grid.of`."""
+        """The cut for a pass over these inputs; see `Grid.of`.
+
+        Args:
+            by_kernel: whether a kernel leaves all that is asked of a row.
+        """
         gpu = self.machine.backend.gpu
         return Grid.of(
             self.inputs.only(roles),
@@ -116,6 +125,7 @@ class Passes:
             products=products,
             batch=batch,
             device_bytes=gpu.batch_bytes if gpu is not None else None,
+            streamed=by_kernel and self.machine.backend.kernel == "fast",
         )
 
     def rows(
@@ -126,14 +136,16 @@ class Passes:
         *,
         products: bool = False,
         batch: int | None = None,
+        by_kernel: bool = False,
         beside: "Beside | None" = None,
     ) -> Iterator[RowValues]:
         """The row values of one pass, with progress.
 
         Args:
+            products, batch, by_kernel: as for `grid`.
             beside: takes what it makes of each tile, in row order.
         """
-        grid = self.grid(roles, products=products, batch=batch)
+        grid = self.grid(roles, products=products, batch=batch, by_kernel=by_kernel)
         items = self.inputs.only(roles)
         row_bytes = sum(item.reader.row_bytes for item in items)
         skip_bad = self.config.on_bad_rows == "skip"

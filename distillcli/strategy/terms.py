@@ -66,6 +66,12 @@ class Term:
         return self.written.on == "logits"
 
     @property
+    def by_kernel(self) -> bool:
+        """Whether it rests on nothing but what a kernel can leave."""
+        known = bool(self.known.asks) or self.loss == "cross_entropy"
+        return self.as_stored and known
+
+    @property
     def as_stored(self) -> bool:
         """Whether it acts on class scores as they are, not on standardized ones."""
         return self.of_logits and not self.written.loss.parameters.get("standardize", False)

@@ -109,20 +109,18 @@ class Moments:
     @classmethod
     def of(cls, rows: RowValues) -> Self:
         count = int(np.count_nonzero(rows.keep))
-        values = np.ascontiguousarray(rows.values)
         left_out = len(rows.keep) - count
         masked = 0 if rows.masked is None else int(np.count_nonzero(rows.masked))
-        if left_out:
-            values = np.where(rows.keep, values, 0.0)
+        keep = rows.keep if left_out else None
+        sums, squares = np.empty(len(rows.values)), np.empty(len(rows.values))
+        nonfinite = np.zeros(len(rows.values), np.int64)
+        # One column after the other: a block of one lies in the nearest cache, of all in none.
         with np.errstate(invalid="ignore", over="ignore"):
-            sums = values.sum(axis=1)
-            deviations = values - (sums / max(count, 1))[:, None]
-            if left_out:
-                deviations = np.where(rows.keep, deviations, 0.0)
-            squares = np.square(deviations, out=deviations).sum(axis=1)
-        nonfinite = np.zeros(len(sums), np.int64)
-        for index in np.flatnonzero(~np.isfinite(sums)):
-            nonfinite[index] = np.count_nonzero(~np.isfinite(values[index]))
+            for index, column in enumerate(rows.values):
+                sums[index], squares[index] = _moments(column, keep, max(count, 1))
+                if not math.isfinite(sums[index]):
+                    kept = column if keep is None else column[keep]
+                    nonfinite[index] = np.count_nonzero(~np.isfinite(kept))
         return cls(count, left_out - masked, sums, squares, nonfinite, masked)
 
     def merge(self, other: Self) -> Self:
@@ -150,6 +148,16 @@ class Moments:
         if self.rows < 2:
             return math.nan
         return math.sqrt(float(self.squares[index]) / (self.rows - 1) / self.rows)
+
+
+def _moments(column: Floats, keep: Mask | None, count: int) -> tuple[float, float]:
+    """Sum, and sum of squared deviations from the mean, of the kept rows."""
+    column = np.ascontiguousarray(column) if keep is None else np.where(keep, column, 0.0)
+    total = column.sum()
+    deviations = column - total / count
+    if keep is not None:
+        deviations[~keep] = 0.0
+    return total, np.square(deviations, out=deviations).sum()
 
 
 @dataclass(frozen=True)
