@@ -97,6 +97,7 @@ class Grid:
     Args:
         origin: the row that tiles and slabs are counted from.
         whole: whether what is found depends on the rows of a tile being together.
+        streamed: whether a kernel goes through a tile row by row, and nothing else does.
     """
 
     first: int
@@ -105,6 +106,7 @@ class Grid:
     slab_rows: int
     origin: int = 0
     whole: bool = False
+    streamed: bool = False
 
     @classmethod
     def of(
@@ -125,7 +127,7 @@ class Grid:
             products: whether rows are multiplied by a matrix.
             batch: rows that must be computed at once, counted from `first`.
             device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
-            streamed: whether a kernel goes through a tile row by row, and nothing else does.
+            streamed: see there.
         """
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         if device_bytes is not None:
@@ -138,7 +140,8 @@ class Grid:
         tile = tile if batch is None else batch
         slab = min(SLAB_ROWS, SLAB_BYTES // row_bytes)
         origin = 0 if batch is None else first
-        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, batch is not None)
+        whole = batch is not None
+        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, whole, streamed)
 
     @property
     def rows(self) -> int:

@@ -24,6 +24,7 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # Of each value of a tile there are so many at once: widened, divided by the temperature,
 # exponentials, differences and what is on the way to them.
 COPIES = 10
+STREAMED_ROWS = 8  # where a kernel brings rows to a place of its own, one by one
 FLOAT = 8
 PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at once
 # Address space that a thread takes beside what it computes on. Where the last of it goes to one,
@@ -139,7 +140,11 @@ def _tiles(passes: Passes, grid: Grid) -> Part:
         return Part("computing", 0, f"on {passes.machine.backend.device}, {rows:,} rows at once")
     threads = _threads(passes, grid)
     itemsize = np.dtype(passes.machine.precision).itemsize
-    values = rows * sum(item.width for item in passes.inputs)
+    width = sum(item.width for item in passes.inputs)
+    if grid.streamed:
+        size = min(rows, STREAMED_ROWS) * COPIES * width * itemsize
+        return Part("computing", threads * size, "rows as the compiled kernel takes them")
+    values = rows * width
     why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"
     return Part("computing", threads * COPIES * values * itemsize, why)
 
