@@ -57,4 +57,6 @@ def _more(key: str, found: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     extra = {"missing": found["gpu_missing"], "to get it": found["gpu_hint"]}
     told = [(f"  {name}", escape(value)) for name, value in extra.items() if value]
-    return [*told, ("  note", escape(found["gpu_code"]))]
+    labels = ["  not run yet", *[""] * len(found["gpu_not_run"])]
+    items = zip(labels, found["gpu_not_run"], strict=False)
+    return [*told, *((label, escape(item)) for label, item in items)]
