@@ -37,7 +37,7 @@ def _chosen(device: str) -> Backend:
 
         return cupy_backend(index)
     if device == "auto":
-        return _numpy_backend(note=f"no GPU is used: {probe.missing}; computing with NumPy")
+        return _numpy_backend(note=f"no GPU is used: {probe.missing}; computing on the CPU")
     raise BackendError(f"device {device}", probe.missing, probe.hint)
 
 

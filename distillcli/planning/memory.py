@@ -24,6 +24,7 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # Of each value of a tile there are so many at once: widened, divided by the temperature,
 # exponentials, differences and what is on the way to them.
 COPIES = 10
+COMPILER = 112 * 2**20  # numba and what it loads
 STREAMED_ROWS = 8  # where a kernel brings rows to a place of its own, one by one
 FLOAT = 8
 PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at once
@@ -43,6 +44,7 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, 
     grid = passes.grid(roles, products=what.products, batch=what.batch, by_kernel=what.by_kernel)
     parts = [
         Part("program", PROGRAM, "Python, NumPy and HDF5"),
+        *_compiler(passes),
         *_slabs(passes, grid),
         *_own_tiles(passes, grid),
         _tiles(passes, grid),
@@ -104,6 +106,11 @@ def _addresses() -> int:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
         return PROGRAM
+
+
+def _compiler(passes: Passes) -> Iterator[Part]:
+    if passes.machine.backend.kernel == "fast":
+        yield Part("compiler", COMPILER, "numba, which the compiled kernel comes with")
 
 
 def _slabs(passes: Passes, grid: Grid) -> Iterator[Part]:
