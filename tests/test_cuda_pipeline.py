@@ -12,8 +12,10 @@ import pytest
 from emulation import needs_compiler
 from runs import ROOT, distill, saved
 
-from distillcli.backend import cuda
+from distillcli.backend import choose, cuda, probe
+from distillcli.errors import BackendError
 from distillcli.formats.hdf5 import process
+from distillcli.kernels.cuda.variant import BLOCK, COLUMNS, STORED, source_text
 
 pytestmark = needs_compiler
 ROWS, CLASSES = 500, 11
@@ -226,3 +228,75 @@ def test_the_sample_data(gpu: fake_cupy.State, strategy: str, command: str, tmp_
         assert found["loss"] == pytest.approx(right["loss"], rel=1e-6)
         for name, value in right["metrics"].items():
             assert found["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+
+
+@pytest.fixture
+def without_driver(gpu: fake_cupy.State, monkeypatch: pytest.MonkeyPatch) -> fake_cupy.State:
+    """CuPy is installed, and there is no driver."""
+    monkeypatch.setattr(probe, "driver_library", lambda: None)
+    return gpu
+
+
+def test_cupy_is_not_loaded_without_a_driver(
+    without_driver: fake_cupy.State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` looks for one first; asked for by name, the device is what is missing."""
+
+    def loaded(name: str) -> Any:
+        raise AssertionError(f"{name} is loaded")
+
+    monkeypatch.setattr(probe.importlib, "import_module", loaded)
+    assert choose("auto").note == "no GPU is used: there is no CUDA driver; computing with NumPy"
+    with pytest.raises(BackendError, match=r"device cuda: there is no CUDA driver; install the"):
+        choose("cuda")
+    assert without_driver.log == []
+
+
+def test_the_probe_goes_on_in_order(gpu: fake_cupy.State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is named where it is the first that is missing."""
+    found = probe.probe_gpu()
+    assert [check for check, _ in found.checks] == ["CuPy", "driver", "device", "kernel"]
+    assert found.missing is None
+    assert str(probe.probe_gpu(3).missing) == "there is no device cuda:3"
+    gpu.largest = 0
+    assert str(probe.probe_gpu().missing) == "a one-element kernel does not run"
+    monkeypatch.setattr(probe.importlib.util, "find_spec", lambda name: None)
+    assert str(probe.probe_gpu().missing) == "CuPy is not installed"
+
+
+def test_tf32_is_told(gpu: fake_cupy.State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are full float32 unless CuPy's own switch asks for less, and then a note says so."""
+    monkeypatch.delenv("CUPY_TF32", raising=False)
+    told: list[str] = []
+    choose("cuda", told.append)
+    monkeypatch.setenv("CUPY_TF32", "0")
+    choose("cuda", told.append)
+    assert told == []
+    monkeypatch.setenv("CUPY_TF32", "1")
+    choose("cuda", told.append)
+    assert [note.partition(":")[0] for note in told] == ["CUPY_TF32 is set"]
+
+
+def test_batches_fill_the_chip_and_fit(gpu: fake_cupy.State) -> None:
+    """128 MiB where there is room, less where there is not."""
+
+    def bytes_at_once(free: int) -> int:
+        gpu.free = free
+        backend = choose("cuda")
+        assert backend.gpu is not None
+        return backend.gpu.batch_bytes
+
+    assert bytes_at_once(80 * 2**30) == 128 * 2**20
+    assert bytes_at_once(2 * 2**30) == 32 * 2**20
+    assert bytes_at_once(2**20) == 2**20
+
+
+def test_the_host_and_the_kernels_agree() -> None:
+    """On the types that are read as they are stored, on the threads of a block, on the columns."""
+    text = source_text()
+    assert frozenset(STORED) == cuda.STORED
+    assert cuda.BLOCK == BLOCK
+    assert f"constexpr int BLOCK = {BLOCK};" in text
+    written = text.partition("enum Column {")[2].partition("}")[0]
+    names = [name.strip().lower() for name in written.split(",")]
+    assert names == list(COLUMNS)
