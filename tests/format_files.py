@@ -21,7 +21,7 @@ class Part:
     base: str
     dataset: str | None = None
     dtype: str | None = None
-    scale: float | None = None
+    scale: float | str | None = None
     zero_point: int = 0
 
 
@@ -44,7 +44,7 @@ def source(
     base: Path,
     *texts: str,
     dtype: str | None = None,
-    scale: float | None = None,
+    scale: float | str | None = None,
     zero_point: int = 0,
 ) -> Source:
     """A source with paths relative to `base`, each `path` or `path::dataset`."""

@@ -460,6 +460,7 @@ GOOD = [
     {**RESPONSE, "teacher": {"path": "t.h5::x", "kind": "probabilities", "temperature": 2}},
     {**RESPONSE, "teacher": [{"path": "a.npy", "dtype": "bfloat16"}, "b.npy"]},
     {**RESPONSE, "teacher": {"path": "t.npy", "scale": 0.05, "zero_point": -3}},
+    {**RESPONSE, "teacher": {"path": "t.h5::q", "scale": "scales"}},
     {**RESPONSE, "teacher": [{"path": "a.npy", "scale": 2}, {"path": "b.npy", "scale": 2}]},
     {**RESPONSE, "metrics": ["kl_mean"], "batch_size": 64, "threads": 2, "device": "cuda:1"},
     {**RESPONSE, "metrics": "none", "precision": "float64", "on_bad_rows": "skip"},

@@ -240,6 +240,13 @@ MISTAKES = {
         "strategy: response\nteacher: {path: t.npy, scale: 0}\nstudent: s.npy\n",
         ["2:24: teacher.scale: must be a number from 1e-09 to 1000000, not 0"],
     ),
+    "scale that is a text of a number": (
+        "strategy: response\nteacher: {path: t.npy, scale: '0.1'}\nstudent: s.npy\n",
+        [
+            '2:24: teacher.scale: must be a number from 1e-09 to 1000000, not "0.1"; '
+            "write 0.1 without quotes"
+        ],
+    ),
     "zero point that is not whole": (
         "strategy: response\nteacher: {path: t.npy, scale: 1, zero_point: 0.5}\nstudent: s.npy\n",
         [

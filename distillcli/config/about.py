@@ -59,7 +59,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "dataset": "The array in a file that holds several.",
         "dtype": "The true element type, where the file cannot say it itself (bfloat16 or float8 "
         "in .npy).",
-        "scale": "Of quantised integers, which mean (stored - zero_point) * scale.",
+        "scale": "Of quantised integers, which mean (stored - zero_point) * scale: a number, or "
+        "the dataset beside them that holds one for each row or class.",
         "zero_point": "Of quantised integers; default 0.",
         "kind": "What the numbers are: logits (default), probabilities or log_probabilities.",
         "temperature": "At which stored probabilities, or log_z, were taken; default 1.0.",

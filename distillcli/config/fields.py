@@ -67,6 +67,28 @@ class Number(_Field):
 
 
 @dataclass(frozen=True)
+class NumberOrName(_Field):
+    """A number between two bounds, or the name of what holds it."""
+
+    low: float
+    high: float
+    what: str
+
+    def _check(self, value: Any) -> float | str:
+        if not isinstance(value, str):
+            found: float = Number(self.low, self.high).check(value)
+            return found
+        if (hint := number_hint(value)) is not None:
+            raise refusal(f"must be {Number(self.low, self.high)}, not {shown(value)}", hint)
+        name: str = Text(self.what).check(value)
+        return name
+
+    def _schema(self) -> JsonSchemaValue:
+        number = {"type": "number", "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [number, {"type": "string", "minLength": 1}]}
+
+
+@dataclass(frozen=True)
 class Whole(_Field):
     """A whole number between two bounds; `word` may stand in its place."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from distillcli.config.fields import Choice, Device, Flag, Number, Pair, Text, Whole
+from distillcli.config.fields import Choice, Device, Flag, Number, NumberOrName, Pair, Text, Whole
 
 STRATEGIES = ("response", "progressive", "ensemble")
 # The keys that only some strategies have, and of which strategies.
@@ -61,7 +61,7 @@ class LongSource(Section):
     path: Annotated[str, Text("a path")]
     dataset: Annotated[str, Text("the name of a dataset")] | None = None
     dtype: Annotated[str, Choice(DTYPES)] | None = None
-    scale: Annotated[float, Number(1e-9, 1e6)] | None = None
+    scale: Annotated[float | str, NumberOrName(1e-9, 1e6, "the name of a dataset")] | None = None
     zero_point: Annotated[int, Whole(-(2**31), 2**31 - 1)] | None = None
     kind: Annotated[str, Choice(KINDS)] | None = None
     temperature: Temperature | None = None

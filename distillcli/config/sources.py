@@ -36,7 +36,7 @@ class Part:
     base: FilePath = field(compare=False)
     dataset: str | None = None
     dtype: str | None = None
-    scale: float | None = None
+    scale: float | str | None = None
     zero_point: int = 0
 
     @property

@@ -13,6 +13,7 @@ from distillcli.formats.needs import (
     LABELS,
     LAYERS,
     LOGITS,
+    SCALES,
     SEQUENCE_LAYERS,
     SEQUENCES,
     Need,
@@ -277,7 +278,20 @@ def choose(
         name = _only(file, container.names(location.dtype), stored)
     with _candidates_listed(container, location, stored):
         array = container.array(name, location.dtype)
-    return name, on_scale(array, location, need, _where(file, name))
+    scales = _scales(file, container, location)
+    return name, on_scale(array, location, scales, need, _where(file, name))
+
+
+def _scales(file: InputFile, container: Container, location: Location) -> StoredArray | None:
+    """The numbers that the scale of quantised integers names; None where it is a number itself."""
+    if not isinstance(location.scale, str):
+        return None
+    if not container.named:
+        problem = f"has no dataset {location.scale} for a scale"
+        raise MissingError(file.where, problem, "write a number: {path: ..., scale: 0.05}")
+    named = replace(location, dataset=location.scale)
+    with _candidates_listed(container, named, SCALES):
+        return container.array(location.scale, None)
 
 
 @contextmanager

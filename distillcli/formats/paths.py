@@ -34,8 +34,8 @@ class PartLike(Protocol):
         """The declared element type, if any."""
 
     @property
-    def scale(self) -> float | None:
-        """The scale of quantised integers; None for all others."""
+    def scale(self) -> float | str | None:
+        """The scale of quantised integers, or the dataset that holds it; None for all others."""
 
     @property
     def zero_point(self) -> int:
@@ -70,7 +70,7 @@ class Location:
     given: str
     dataset: str | None
     dtype: str | None
-    scale: float | None = None
+    scale: float | str | None = None
     zero_point: int = 0
 
     @classmethod
