@@ -284,7 +284,8 @@ def _vocabulary(written: WrittenConfig, reader: SourceReader) -> Vocabulary:
     if not isinstance(rule, VocabularySection):
         return Vocabulary("common" if rule == "common" else "error")
     if rule.map is None:
-        reader.problems.add(("vocabulary",), "has no map", "write {map: ids.npy}, or common")
+        if not reader.problems.touch(("vocabulary",)):
+            reader.problems.add(("vocabulary",), "has no map", "write {map: ids.npy}, or common")
         return Vocabulary()
     if written.strategy == "ensemble":
         problem = "pairs the classes of one teacher, and an ensemble has several"
