@@ -2,6 +2,7 @@
 
     python tests/benchmarks/commands.py --save FILE.md      all of it, some 20 GB on the disk
     python tests/benchmarks/commands.py --small             whether it runs; the figures say nothing
+    python tests/benchmarks/commands.py --only growth --rows 4096 --repeats 3
 
 What is compared is run in turn, several times; the tables hold medians, and ratios of neighbours.
 Files are read from the page cache: a disk would hide what the program costs.
@@ -14,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -418,12 +419,17 @@ def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny files, once: does it run?")
+    for name in ("rows", "packed_rows", "classes", "repeats"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE")
     parser.add_argument("--folder", type=Path, help="where the dumps are written for the time")
     parser.add_argument("--save", type=Path, help="the tables, in Markdown")
     parser.add_argument("--json", type=Path, help="the tables, as data")
     wishes = parser.parse_args()
-    text, data = table(SMALL if wishes.small else FULL, wishes.folder, wishes.only)
+    known = {field.name for field in fields(Sizes)}
+    wanted = {name: n for name, n in vars(wishes).items() if name in known and n is not None}
+    sizes = replace(SMALL if wishes.small else FULL, **wanted)
+    text, data = table(sizes, wishes.folder, wishes.only)
     print(text)
     if wishes.save is not None:
         wishes.save.write_text(text, encoding="utf-8")
