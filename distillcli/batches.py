@@ -24,6 +24,7 @@ SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
 STREAMED_BYTES = 2**22  # where a kernel goes row by row, and no tile must lie in a near cache
+STREAMED_ROWS = 32768
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 EXACT = 2**53  # float64 holds every integer up to here
@@ -134,7 +135,8 @@ class Grid:
             rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
             return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
         widest = max(item.width for item in inputs) * itemsize
-        tile = min(TILE_ROWS, _power_of_two((STREAMED_BYTES if streamed else TILE_BYTES) // widest))
+        at_most, size = (STREAMED_ROWS, STREAMED_BYTES) if streamed else (TILE_ROWS, TILE_BYTES)
+        tile = min(at_most, _power_of_two(size // widest))
         if products:
             tile = max(tile, PRODUCT_ROWS)
         tile = tile if batch is None else batch

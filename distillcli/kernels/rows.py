@@ -120,16 +120,16 @@ class _Sheet:
     def sum(self, values: Array) -> Array:
         """Over the classes, float64 [rows]; the order of the terms is the same for every row.
 
-        NumPy adds a long row pairwise. Along the first axis its order would depend on the number
-        of rows, so a short row is added class by class.
+        NumPy adds a long row pairwise, and along the first axis class by class, but for a single
+        row, which it takes for a long one.
         """
-        total: Array
         if self.axis == 1:
-            total = values.sum(axis=1).astype(np.float64, copy=False)
-            return total
-        total = values[0].astype(np.float64)
-        for row in values[1:]:
-            total += row
+            found: Array = values.sum(axis=1).astype(np.float64, copy=False)
+            return found
+        if values.shape[1] == 1:
+            values = np.repeat(values, 2, axis=1)
+            return self.sum(values)[:1]
+        total: Array = np.add.reduce(values, axis=0, dtype=np.float64)
         return total
 
     def _exponentiate(self, temperature: float) -> None:

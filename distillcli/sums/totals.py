@@ -35,20 +35,28 @@ class Block:
 
     @classmethod
     def of(cls, rows: RowValues, sides: tuple[str, ...]) -> "Block":
-        bins = {
-            side: Calibration.of(
-                confidence=rows.kept(f"{side}_confidence"),
-                correct=rows.kept(f"{side}_accuracy"),
-            )
-            for side in sides
-        }
-        return cls(Moments.of(rows), bins)
+        return cls(Moments.of(rows), _bins(rows, sides))
+
+    @classmethod
+    def of_blocks(cls, rows: RowValues, sides: tuple[str, ...]) -> "list[Block]":
+        """Those of each of some whole blocks."""
+        found = zip(Moments.of_blocks(rows), rows.pieces(BLOCK), strict=True)
+        return [cls(moments, _bins(block, sides)) for moments, block in found]
 
     def merge(self, other: "Block") -> "Block":
         bins = {
             side: bins.merge(other.calibrations[side]) for side, bins in self.calibrations.items()
         }
         return Block(self.moments.merge(other.moments), bins)
+
+
+def _bins(rows: RowValues, sides: tuple[str, ...]) -> dict[str, Calibration]:
+    return {
+        side: Calibration.of(
+            confidence=rows.kept(f"{side}_confidence"), correct=rows.kept(f"{side}_accuracy")
+        )
+        for side in sides
+    }
 
 
 T = TypeVar("T", bound=Mergeable)
@@ -59,15 +67,31 @@ class Blockwise(Generic[T]):
 
     Args:
         of: the statistics of one block.
+        of_blocks: those of each of some whole blocks, where that is faster.
     """
 
-    def __init__(self, of: Callable[[RowValues], T]) -> None:
+    def __init__(
+        self,
+        of: Callable[[RowValues], T],
+        of_blocks: Callable[[RowValues], Sequence[T]] | None = None,
+    ) -> None:
         self._of = of
+        self._of_blocks = of_blocks
         self._blocks: Dyadic[T] = Dyadic()
         self._waiting: list[RowValues] = []
 
     def add(self, rows: RowValues) -> None:
         """Take up the rows that follow."""
+        first, last = -(-rows.start // BLOCK) * BLOCK, rows.stop // BLOCK * BLOCK
+        if self._of_blocks is None or last <= first:
+            self._add(rows)
+            return
+        self._add(rows.part(rows.start, first))
+        for block, found in enumerate(self._of_blocks(rows.part(first, last)), first // BLOCK):
+            self._blocks = self._blocks.merge(Dyadic.of(block, found))
+        self._add(rows.part(last, rows.stop))
+
+    def _add(self, rows: RowValues) -> None:
         for piece in rows.pieces(BLOCK):
             self._waiting.append(piece)
             if piece.stop % BLOCK == 0:
@@ -114,7 +138,10 @@ class Totals:
         self.names = names
         self._quantiles_of = quantiles_of
         self._spread = spread(rows)
-        self._blocks = Blockwise(lambda block: Block.of(block, calibrated))
+        self._blocks = Blockwise(
+            lambda block: Block.of(block, calibrated),
+            lambda rows: Block.of_blocks(rows, calibrated),
+        )
 
     def add(self, rows: RowValues) -> None:
         """Take up the rows that follow; their columns begin with `names`."""

@@ -33,11 +33,11 @@ def fill(wanted: Wanted) -> None:
 
 
 def _swept(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
-    """One call of the loops: float64 [COLUMNS, rows]."""
+    """One call of the loops: float64 [COLUMNS, rows], good until the thread's next call."""
     read = [_readable(scores) for scores in sides]
     dtype = np.result_type(*(arithmetic for _, arithmetic in read))
     (rows, classes), paired = sides[0].shape, len(sides) == 2
-    table = np.zeros((layout.COLUMNS, rows))
+    table = _scratch.of("table", (layout.COLUMNS, rows), np.dtype(np.float64))
     is_narrow = classes < NARROW
     loops, shape = (narrow if is_narrow else wide), (4, classes, narrow.LANES)[: 2 + is_narrow]
     asked = [_asked(scores, wanted, paired) for scores in sides]
@@ -50,7 +50,7 @@ def _swept(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
         asked[0],
         asked[-1],
         _tops(sides, wanted) if paired else NO_TOPS,
-        _scratch.of(shape, dtype),
+        _scratch.of("rows", shape, dtype),
         table,
     )
     return table
@@ -67,15 +67,16 @@ def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
 
 
 class _Scratch(threading.local):
-    """Where rows are brought: each thread's own, used again from tile to tile."""
+    """Where rows are brought, and what is found: each thread's own, used again for every tile."""
 
     def __init__(self) -> None:
-        self.array = np.empty(0)
+        self.arrays: dict[str, Array] = {}
 
-    def of(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        if (self.array.shape, self.array.dtype) != (shape, dtype):
-            self.array = np.empty(shape, dtype)
-        return self.array
+    def of(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        known = self.arrays.get(name)
+        if known is None or (known.shape, known.dtype) != (shape, dtype):
+            known = self.arrays[name] = np.empty(shape, dtype)
+        return known
 
 
 _scratch = _Scratch()

@@ -65,10 +65,10 @@ def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
     for index in range(p.shape[0]):
         one, other = table[:SIDE, index], table[SIDE:PAIR, index]
         pair = table[PAIR:, index]
+        table[:, index] = 0.0
         _look(p[index], scratch[0], of_p, one)
         if paired:
             _look(q[index], scratch[1], of_q, other)
-            pair[:] = 0.0
             _measure(scratch, of_pair, pair)
             if of_pair & ABOVE:
                 chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
