@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -41,6 +42,23 @@ def test_tables() -> None:
 @pytest.mark.parametrize("name", ["processor", "cores", "memory", "python", "numpy"])
 def test_facts_of_the_machine(name: str) -> None:
     assert machine()[name]
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+def test_the_cpu_table(tmp_path: Path) -> None:
+    """Both kernels and the scripts agree on the loss, and every ratio is there."""
+    script, path = ROOT / "tests" / "benchmarks" / "cpu.py", tmp_path / "t.json"
+    done = subprocess.run(
+        [sys.executable, script, "--small", "--json", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(path.read_text())
+    assert len(tables) == 10
+    kernels = {row[2] for row in tables[0]["rows"]}
+    assert kernels == {"numpy", "fast"}
 
 
 def test_whole_commands(tmp_path: Path) -> None:

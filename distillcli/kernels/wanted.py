@@ -47,8 +47,8 @@ class Wanted:
         return self.pair is not None and (self.forward or self.reverse)
 
     def asks(self, among: Sequence[Logits], scores: Logits) -> bool:
-        """Whether these scores are among those; by identity, for nothing else tells them apart."""
-        return any(one is scores for one in among)
+        """Whether these scores, and not others like them, are among those."""
+        return scores in among
 
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""

@@ -1,15 +1,10 @@
 """The arithmetic alone, on arrays in memory: both kernels against PyTorch on as many threads.
 
-    python tests/benchmarks/arithmetic.py --save FILE.md    all of it, some twenty minutes
-    python tests/benchmarks/arithmetic.py --small           whether it runs; the figures say nothing
-
 Ours is the whole of `score` but for start-up and reading: tiles, checks, row values, sums,
 quantiles. Theirs is `scripts.py`. All are run in turn, several times; a ratio is the median of
 the ratios of neighbours, and the loss of all must agree.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -217,28 +212,13 @@ def _place(folder: Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def main() -> None:
-    """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="tiny arrays, once: does it run?")
-    parser.add_argument("--save", type=Path, help="the tables, in Markdown")
-    parser.add_argument("--json", type=Path, help="the tables, as data")
-    wishes = parser.parse_args()
-    shapes, repeats = (SMALL, 1) if wishes.small else (SHAPES, 5)
+def table(small: bool = False) -> tuple[str, list[dict[str, Any]]]:
+    """The tables in Markdown, and as data."""
+    shapes, repeats = (SMALL, 1) if small else (SHAPES, 5)
     with TemporaryDirectory(prefix="distill-benchmark-") as folder:
         place = Path(folder)
         found = [speeds(place, shapes, metrics, repeats) for metrics in ("none", "all")]
         found.append(costs(place, [s for s in shapes if s[2] == "float32"], repeats))
     about = f"{THREADS} threads; median of {repeats}; T = {scripts.TEMPERATURE:g}\n"
     text = "\n".join(["## Arithmetic\n", facts(machine()), about, *(one.text() for one in found)])
-    print(text)
-    if wishes.save is not None:
-        wishes.save.write_text(text, encoding="utf-8")
-    if wishes.json is not None:
-        wishes.json.write_text(
-            json.dumps([asdict(one) for one in found], indent=1), encoding="utf-8"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    return text, [asdict(one) for one in found]

@@ -26,9 +26,9 @@ def fill(wanted: Wanted) -> None:
         _leave(scores, table[: layout.SIDE], wanted, paired=False)
     if wanted.pair is not None:
         table = _swept(wanted.pair, wanted)
-        sides = np.split(table[: layout.PAIR], 2)
-        for scores, found in zip(wanted.pair, sides, strict=True):
-            _leave(scores, found, wanted, paired=True)
+        p, q = wanted.pair
+        _leave(p, table[: layout.SIDE], wanted, paired=True)
+        _leave(q, table[layout.SIDE : layout.PAIR], wanted, paired=True)
         _leave_pair(table[layout.PAIR :], wanted)
 
 
