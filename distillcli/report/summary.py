@@ -88,7 +88,7 @@ def _in_one_line(result: Result, title: str, names: Sequence[str], page: Page) -
     line = Text()
     for name in names:
         label = re.sub(r"^top(?=\d)", "top-", name.removesuffix(f"_{title}")).replace("_", " ")
-        line.append(text.tied(f"{text.escape(label)} "))
+        line.append(f"{text.escape(label)}{text.TIE}")
         line.append(*_styled(_with_error(result, name, page))).append("   ")
     line.rstrip()
     return line
