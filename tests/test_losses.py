@@ -139,6 +139,20 @@ def test_agrees_with_the_reference(library: Library, dtype: str, loss: Loss) -> 
             np.testing.assert_allclose(values, slow, **TOLERANCES[dtype], err_msg=str(parameters))
 
 
+@pytest.mark.parametrize("loss", RELATION_LOSSES.values(), ids=lambda loss: loss.name)
+def test_the_least_batch_is_the_least_that_tells_sides_apart(loss: Loss) -> None:
+    """On a row fewer any two sides have the same loss; on that many they do not."""
+    assert loss.least_batch is not None
+
+    def values(rows: int) -> Any:
+        chance = np.random.default_rng(rows)
+        pairs = (chance.normal(size=(2, rows, 4)) for _ in range(9))
+        return [loss.function(teacher=t, student=s).mean() for t, s in pairs]
+
+    assert np.ptp(values(loss.least_batch - 1)) < 1e-12
+    assert np.ptp(values(loss.least_batch)) > 1e-3
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 @DTYPES
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ LOGITS = {
     "student": f"{SAMPLE}student/logits",
     "labels": f"{SAMPLE}labels",
 }
+LOSSES_BY_NAME = {**LABEL_LOSSES, **SCORE_LOSSES}
 HIDDEN = {"teacher_hidden": "teacher.npy", "student_hidden": "student.npy"}
 
 
@@ -240,6 +241,50 @@ def test_rows_that_do_not_count_relate_to_none(tmp_path: Path, name: str) -> Non
     found = result(tmp_path / "c.yaml", {**config, "mask": "m.npy", "on_bad_rows": "skip"})
     assert (found["rows"], found["rows_skipped"], found["rows_masked"]) == (9, 1, 2)
     assert found["loss"] == pytest.approx(right["loss"], rel=1e-14)
+
+
+@pytest.mark.parametrize("command", ["score", "validate"])
+@pytest.mark.parametrize("name", ["dist", "linear_cka", "rkd_angle", "pkt"])
+def test_a_batch_with_too_few_rows_is_refused(tmp_path: Path, name: str, command: str) -> None:
+    """Also one that is left over, before any work."""
+    config = {"strategy": "response", **LOGITS, "losses": [{"name": name}]}
+    least = LOSSES_BY_NAME[name].least_batch
+    done = distill(command, written(tmp_path / "c.yaml", {**config, "batch_size": 1}))
+    assert (done.code, f"too small for {name}, which needs {least}" in done.err) == (2, True)
+    path = written(tmp_path / "c.yaml", {**config, "batch_size": 449})
+    done = distill(command, path)
+    problem = f"batch_size: leaves 1 for the last batch, and {name} needs {least} rows; "
+    assert (done.code, problem in done.err) == (2, True)
+    assert done.err.rstrip().endswith("--limit 898")
+    assert "needs" in distill(command, path, "--limit", "1").err
+    assert "; score more rows" in distill(command, path, "--limit", "1").err
+    assert distill(command, path, "--limit", "898").code == 0
+
+
+@pytest.mark.parametrize("name", ["dist", "linear_cka"])
+def test_a_batch_of_which_too_few_rows_count_is_told(tmp_path: Path, name: str) -> None:
+    """By its rows, where rows are masked or left out; none at all is as good as no batch."""
+    teacher, student = np.random.default_rng(2).normal(size=(2, 12, 5))
+    config = {"strategy": "response", "teacher": "t.npy", "student": "s.npy", "batch_size": 4}
+    config |= {"losses": [{"name": name}], "mask": "m.npy", "on_bad_rows": "skip"}
+    path = written(tmp_path / "c.yaml", config)
+
+    def ended(mask: list[int], bad: list[int], *flags: str) -> Any:
+        spoiled = student.copy()
+        spoiled[bad] = np.nan
+        saved(tmp_path, t=teacher, s=spoiled)
+        np.save(tmp_path / "m.npy", mask)
+        return distill("score", path, "--device", "cpu", *flags)
+
+    least = LOSSES_BY_NAME[name].least_batch
+    told = f"batch of rows 4 to 7: rows that count: 1 of 4, and {name} needs {least}; "
+    for mask, bad in (([1] * 4 + [0, 0, 1, 0] + [1] * 4, []), ([1] * 12, [4, 5, 7])):
+        done = ended(mask, bad)
+        assert (done.code, told in done.err) == (2, True), done.err
+    assert ended([1] * 4 + [0] * 4 + [1] * 4, []).code == 0
+    assert ended([1] * 12, [4, 5, 6, 7]).code == 0
+    done = ended([1] * 12, [4, 5, 7], "--set", "on_bad_rows=error")
+    assert "row 4 and 2 more" in done.err
 
 
 def test_check_refuses_another_batch_size(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def uld(
     "batch, mean over classes)]",
     reference="Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536",
     laws=("nonnegative", "symmetric", "shift_invariant", "permutable"),
-    least_batch=1,
+    least_batch=2,
 )
 def dist(
     *,

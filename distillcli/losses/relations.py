@@ -22,7 +22,7 @@ RELATION_LOSSES: dict[str, Loss] = {}
     reference="Park, Kim, Lu, Cho (2019), arXiv:1904.05068, section 3.2.1",
     laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=3,
 )
 def rkd_distance(*, teacher: Array, student: Array) -> Array:
     """Huber loss, with delta 1, of the distances of each pair of rows.
@@ -53,7 +53,7 @@ def rkd_distance(*, teacher: Array, student: Array) -> Array:
     reference="Park, Kim, Lu, Cho (2019), arXiv:1904.05068, section 3.2.2",
     laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=3,
 )
 def rkd_angle(*, teacher: Array, student: Array) -> Array:
     """Huber loss, with delta 1, of the cosines of the angles that all pairs of rows form at a row.
@@ -89,7 +89,7 @@ def rkd_angle(*, teacher: Array, student: Array) -> Array:
     reference="Tung, Mori (2019), arXiv:1907.09682",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=2,
 )
 def similarity_preserving(*, teacher: Array, student: Array) -> Array:
     """Mean squared difference of the similarities of each pair of rows.
@@ -117,7 +117,7 @@ def similarity_preserving(*, teacher: Array, student: Array) -> Array:
     reference="Passalis, Tefas (2018), arXiv:1803.10837",
     laws=("zero_when_equal", "nonnegative", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=2,
 )
 def pkt(*, teacher: Array, student: Array) -> Array:
     """Probabilistic knowledge transfer: KL between the similarities of a row to all rows.
@@ -154,7 +154,7 @@ def pkt(*, teacher: Array, student: Array) -> Array:
     reference="Huang, Wang (2017), arXiv:1707.01219",
     laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=2,
 )
 def nst(*, teacher: Array, student: Array) -> Array:
     """Neuron selectivity transfer: which rows each neuron of the teacher responds to.
@@ -188,7 +188,7 @@ def nst(*, teacher: Array, student: Array) -> Array:
     reference="Peng et al. (2019), arXiv:1904.01802",
     laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=2,
 )
 def correlation_congruence(
     *, teacher: Array, student: Array, gamma: Weight = 0.4, order: Order = 2
@@ -224,7 +224,7 @@ def correlation_congruence(
     reference="Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3",
     laws=("nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
-    least_batch=1,
+    least_batch=3,
 )
 def linear_cka(*, teacher: Array, student: Array) -> Array:
     """One minus the linear centred kernel alignment.

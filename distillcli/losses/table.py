@@ -81,8 +81,9 @@ class Loss:
         asks: the statistics of a pair of rows that it rests on, which a kernel may have left:
             KL(teacher || student), KL(student || teacher), mean squared difference, cosine.
         any_width: whether the rows of teacher and student may be of different lengths.
-        least_batch: of how many rows a batch must be whose rows it relates to each other; None
-            where each row stands alone.
+        least_batch: of how many rows a batch must be whose rows it relates to each other: on fewer
+            what it says of them is the same whatever the sides are. None where each row stands
+            alone.
     """
 
     name: str

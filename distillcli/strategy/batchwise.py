@@ -9,7 +9,7 @@ import numpy as np
 from distillcli.backend import Array, namespace
 from distillcli.batches import Mask, Tile
 from distillcli.config import Config, LossTerm
-from distillcli.errors import ConfigError
+from distillcli.errors import ConfigError, DataError
 from distillcli.fold import BadRows
 from distillcli.losses import LABEL_LOSSES, LAYER_LOSSES, SCORE_LOSSES, Loss
 from distillcli.numerics import Logits
@@ -46,6 +46,8 @@ def check_last_batch(config: Config, rows: int) -> None:
         if least is not None and last < least:
             problem = f"leaves {last} for the last batch, and {term.loss.name} needs {least} rows"
             hint = f"take another size, or leave them out with --limit {rows - last}"
+            if rows == last:
+                hint = "score more rows"
             raise ConfigError(config.where("batch_size"), problem, hint)
 
 
@@ -56,26 +58,46 @@ class Related:
     Args:
         size: rows of a batch; 0 where no loss relates them.
         bad: tells the rows of a tile that cannot be used.
+        skip_bad: whether such rows are left out; else they end the run.
     """
 
     size: int
     bad: Callable[[Tile], BadRows]
+    skip_bad: bool
 
     def __call__(
-        self, tile: Tile, inputs: Mapping[str, Any], function: Callable[..., Array]
+        self, tile: Tile, inputs: Mapping[str, Any], loss: Loss, parameters: Mapping[str, Any]
     ) -> Array:
-        """The values of a tile, float64 [rows]; 0 for rows that do not count."""
+        """The values of a tile, float64 [rows]; 0 for rows that do not count.
+
+        Raises:
+            DataError: some rows count, and fewer than the loss needs.
+        """
         keep = rows_that_count(tile, self.bad)
+        self._check(tile, int(keep.sum()), loss)
         if keep.all():
-            return function(**inputs)
+            return loss.function(**inputs, **parameters)
         some = next(iter(inputs.values()))
         xp = namespace(some.raw if isinstance(some, Logits) else some)
         values = xp.zeros(len(keep), dtype=xp.float64)
         if keep.any():
             chosen = tile.backend.to_device(np.flatnonzero(keep))
             parts = {name: _rows(x, chosen) for name, x in inputs.items()}
-            values[chosen] = function(**parts)
+            values[chosen] = loss.function(**parts, **parameters)
         return values
+
+    def _check(self, tile: Tile, kept: int, loss: Loss) -> None:
+        """Rows that are to end the run are no reason; it is they that are told of."""
+        assert loss.least_batch is not None
+        masked = tile.masked()
+        rows = tile.stop - tile.start
+        there = kept if self.skip_bad else rows - (0 if masked is None else int(masked.sum()))
+        if 0 < there < loss.least_batch:
+            raise DataError(
+                f"batch of rows {tile.start:,} to {tile.stop - 1:,}",
+                f"rows that count: {there} of {rows:,}, and {loss.name} needs {loss.least_batch}",
+                "take a larger batch_size, or mask these rows too",
+            )
 
 
 def rows_that_count(tile: Tile, bad: Callable[[Tile], BadRows]) -> Mask:

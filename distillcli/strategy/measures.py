@@ -88,7 +88,8 @@ def scoring(
         bad = or_without_classes(bad, partial(_blend_at, target, temperature), inputs.teachers[0])
     bad = _remembered(bad)
     batch = related_rows(config)
-    terms = terms_of(config, pair, projections or {}, Related(batch or 0, bad))
+    related = Related(batch or 0, bad, skip_bad=config.on_bad_rows == "skip")
+    terms = terms_of(config, pair, projections or {}, related)
     columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
     for term in terms:
         columns |= term.columns

@@ -160,7 +160,7 @@ def _rows(
 ) -> Array:
     if known.least_batch is None:
         return known.function(**inputs(tile), **parameters)
-    return related(tile, inputs(tile), partial(known.function, **parameters))
+    return related(tile, inputs(tile), known, parameters)
 
 
 _LETTERS = {"temperature": "T", "alpha": "a", "beta": "b", "gamma": "c"}
