@@ -211,7 +211,8 @@ class Tile:
         return np.where(masked.reshape(-1, *[1] * (rows.ndim - 1)), rows.dtype.type(0), rows)
 
     def labels(self) -> Array:
-        """int64 [rows], on the device; 0 for rows that are masked.
+        """int64 [rows], on the device; 0 for rows that are masked. Any integers where no input has
+        classes.
 
         Raises:
             DataError: a label outside [0, classes).
@@ -264,17 +265,23 @@ class Tile:
     def _checked_labels(self) -> Array:
         raw, places = self.but_masked(self._raw("labels")), self.inputs["labels"].compared
         classes = self._classes if places is None else len(places)
-        outside = (raw < 0) | (raw >= classes)
-        if outside.any():
-            row = int(np.argmax(outside))
-            hint = f"the logits are compared by {classes} classes, counted from 0"
-            if raw[row] < 0:
-                hint += f"; if {raw[row]} marks padding, say ignore_index: {raw[row]}"
-            problem = f"row {self.start + row}: label {raw[row]} is outside 0 to {classes - 1}"
-            raise DataError(self.inputs["labels"].reader.where, problem, hint)
+        if classes is not None:
+            self._check_range(raw, classes)
         if places is not None:
             raw = self._placed(raw, places)
         return self.backend.to_device(raw.astype(np.int64))
+
+    def _check_range(self, labels: Raw, classes: int) -> None:
+        outside = (labels < 0) | (labels >= classes)
+        if not outside.any():
+            return
+        row = int(np.argmax(outside))
+        label = labels[row]
+        hint = f"the logits are compared by {classes} classes, counted from 0"
+        if label < 0:
+            hint += f"; if {label} marks padding, say ignore_index: {label}"
+        problem = f"row {self.start + row}: label {label} is outside 0 to {classes - 1}"
+        raise DataError(self.inputs["labels"].reader.where, problem, hint)
 
     def _placed(self, labels: Raw, places: npt.NDArray[np.int64]) -> Raw:
         """The labels as numbers among the classes that are compared."""
@@ -305,9 +312,10 @@ class Tile:
         return self.backend.to_device(widen(self._raw(role), element, np.float64))
 
     @property
-    def _classes(self) -> int:
-        """How many classes the logits are compared by."""
-        return next(item.classes for item in self.inputs.values() if item.classes is not None)
+    def _classes(self) -> int | None:
+        """How many classes the logits are compared by; None where there are none."""
+        found = (item.classes for item in self.inputs.values() if item.classes is not None)
+        return next(found, None)
 
     def _raw(self, role: str) -> Raw:
         return self.once(f"{role} as stored", lambda: self.rows_of(role, self.start, self.stop))

@@ -238,6 +238,28 @@ def test_hidden_states(folder: Path, init: str) -> None:
     result = scored(folder, {**config, "mask": "mask.npy"})
     assert (result.rows, result.rows_masked) == (REAL.sum(), (~REAL).sum())
     assert result.loss == pytest.approx(scored(less, config).loss, rel=1e-9)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_labels_beside_hidden_states_alone(folder: Path, shifted: bool) -> None:
+    """They say which rows count; there are no classes that they could be outside of."""
+    for name in ("s0", "t0"):
+        hidden = normal(len(name), SEQUENCES, POSITIONS, 4)
+        np.save(folder / f"{name}.npy", np.where(REAL[..., None], hidden, np.nan))
+    config = {
+        "strategy": "progressive",
+        "teacher_hidden": ["t0.npy"],
+        "student_hidden": ["s0.npy"],
+        "progressive": {"layer_mapping": [[0, 0]]},
+    }
+    kept = REAL.copy()
+    if shifted:
+        kept[:, :-1], kept[:, -1] = REAL[:, 1:], False
+    np.save(folder / "labels.npy", np.where(REAL, TOKENS + 2**40, -100))
+    less = compacted(folder, ["s0", "t0"], kept)
+    result = scored(folder, {**config, "labels": "labels.npy", "shift_labels": shifted})
+    assert (result.rows, result.rows_masked) == (kept.sum(), (~kept).sum())
+    assert result.loss == pytest.approx(scored(less, config).loss, rel=1e-9)
     late = REAL & (np.arange(POSITIONS) >= 2)
     np.save(folder / "late.npy", late)
     result = scored(folder, {**config, "mask": "mask.npy", "positions": {"skip_first": 2}})
