@@ -22,6 +22,8 @@ MASKED_SCORE = -1e300
 INFINITE_GAP = 1e290
 # Below this gap q = p * exp(-gap) could overflow; what p has to add there is below exp(-50) of q.
 LOWEST_GAP = -50.0
+# What computed numbers that ought to be the same may differ by, as a share of them.
+ROUNDING = 2.0**-46
 
 
 def cast(x: Array, dtype: Any) -> Array:

@@ -373,6 +373,8 @@ def linear_cka(*, teacher: list[Row], student: list[Row]) -> float:
         middle = [mean(list(column)) for column in zip(*rows, strict=True)]
         centred = [difference(row, middle) for row in rows]
         sides.append([dot(x, y) for x in centred for y in centred])
+    if not any(map(any, sides)):
+        return 0.0
     return 1.0 - dot(unit(sides[0]), unit(sides[1]))
 
 
@@ -420,8 +422,9 @@ def dist(
 def pearson_distance(xs: Row, ys: Row) -> float:
     """1 - the correlation, as half the squared distance of both at mean 0 and length 1."""
     one, other = (unit([x - mean(row) for x in row]) for row in (xs, ys))
-    flat = not (any(one) and any(other))
-    return 1.0 if flat else math.fsum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / 2
+    if not (any(one) and any(other)):
+        return float(any(one) or any(other))
+    return math.fsum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / 2
 
 
 def mse(*, teacher: Row, student: Row) -> float:

@@ -107,14 +107,31 @@ def test_rows_that_do_not_count(tmp_path: Path) -> None:
 
 
 def test_without_spread_it_is_0(tmp_path: Path) -> None:
-    """A layer whose rows are all the same aligns with nothing; few rows have no estimate."""
+    """A layer whose rows are all the same aligns only with another; few have no estimate."""
     student, teacher = layers(rows=50)
     flat = np.tile([0.1, 0.7, 1e9], (50, 1))
     found = scored(tmp_path, flat, teacher, batch_size=50)
     assert found["metrics"] == {"cka": 0.0, "cka_unbiased": 0.0}
+    found = scored(tmp_path, flat, np.tile([0.3, 0.1], (50, 1)), batch_size=50)
+    assert (found["metrics"], found["loss"]) == ({"cka": 1.0, "cka_unbiased": 1.0}, 0)
     few = scored(tmp_path, student[:3], teacher[:3], batch_size=3)["metrics"]
     assert few["cka_unbiased"] == 0
     assert few["cka"] > 0
+
+
+def test_without_spread_beside_a_row_that_does_not_count(tmp_path: Path) -> None:
+    """That row is not what the others are told from; metric and loss have one convention."""
+    flat, other = (np.tile(row, (50, 1)) for row in ([0.1, 0.7, 1.3], [0.3, -7.7]))
+    flat[0], other[0] = [5.1, 0.3, 0.9], [-3.3, 9.1]
+    np.save(tmp_path / "m.npy", [0] + [1] * 49)
+    teacher = layers(rows=50)[1]
+    for loss in ("linear_cka", "linear_cka_unbiased"):
+        progressive = {"layer_mapping": [[0, 0]], "loss": loss}
+        more = {"batch_size": 50, "mask": "m.npy", "progressive": progressive}
+        one = scored(tmp_path, flat, teacher, **more)
+        assert (one["metrics"], one["loss"]) == ({"cka": 0.0, "cka_unbiased": 0.0}, 1)
+        both = scored(tmp_path, flat, other, **more)
+        assert (both["metrics"], both["loss"]) == ({"cka": 1.0, "cka_unbiased": 1.0}, 0)
 
 
 def test_it_is_asked_for_by_name(tmp_path: Path) -> None:

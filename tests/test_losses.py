@@ -153,6 +153,36 @@ def test_the_least_batch_is_the_least_that_tells_sides_apart(loss: Loss) -> None
     assert np.ptp(values(loss.least_batch)) > 1e-3
 
 
+@DTYPES
+@pytest.mark.parametrize("name", ["dist", "linear_cka", "linear_cka_unbiased"])
+def test_what_has_no_spread(name: str, dtype: str) -> None:
+    """It agrees with what has none either and nothing else, whatever its mean is rounded to."""
+    loss = SCORE_LOSSES[name].function
+    chance = np.random.default_rng(3)
+    for rows, classes in itertools.product((4, 7, 10, 49), (3, 7)):
+        varied = chance.normal(size=(rows, classes)).astype(dtype)
+        flat, other = (np.tile(chance.normal(size=classes), (rows, 1)) for _ in range(2))
+        flat = flat.astype(dtype)
+        more = {"beta": 0.0} if name == "dist" else {}
+        assert (loss(teacher=flat, student=flat.copy()) == 0).all()
+        assert (loss(teacher=flat, student=other.astype(dtype), **more) == 0).all()
+        assert (loss(teacher=flat, student=varied, **more) == 1).all()
+        assert (loss(teacher=varied, student=flat, **more) == 1).all()
+        if name == "dist":  # the probabilities of shifted scores differ by rounding
+            shifts = chance.integers(-3, 4, size=(rows, 1)).astype("float64")
+            assert (loss(teacher=flat, student=flat.astype("float64") + shifts, **more) == 0).all()
+
+
+def test_rows_that_are_all_as_far_apart_have_no_unbiased_estimate() -> None:
+    """Off the diagonal all their products are the same, which is rounding once it is centred."""
+    loss = RELATION_LOSSES["linear_cka_unbiased"].function
+    for rows in (4, 5, 7, 11):
+        corners = np.eye(rows)
+        varied = np.random.default_rng(rows).normal(size=(rows, 3))
+        assert (loss(teacher=corners, student=0.3 * corners[:, ::-1]) == 0).all()
+        assert (loss(teacher=corners, student=varied) == 1).all()
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 @DTYPES
 @pytest.mark.parametrize(

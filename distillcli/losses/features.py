@@ -68,6 +68,18 @@ def cosine(*, teacher: Array, student: Array) -> Array:
     return xp.where(no_angle, xp.ones_like(value), xp.clip(value, 0.0, 2.0))
 
 
+def unaligned(one: Array, other: Array) -> Array:
+    """`cosine` of what is left of rows when their mean is taken off, which may be nothing.
+
+    Where it is nothing on one side, all of which was the same, that side goes with nothing: 1.
+    Where it is nothing on both, they agree: 0. So what is equal has always the loss 0.
+    """
+    xp = namespace(one)
+    value = cosine(teacher=one, student=other)
+    spread = xp.any(one != 0, axis=-1) | xp.any(other != 0, axis=-1)
+    return xp.where(spread, value, xp.zeros_like(value))
+
+
 @loss(
     FEATURE_LOSSES,
     family="features",

@@ -5,10 +5,10 @@ Every function takes Logits, or plain arrays of logits, and returns the loss of 
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
-from distillcli.losses.features import cosine
+from distillcli.losses.features import unaligned
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
 from distillcli.losses.table import Temperature, Weight, loss
-from distillcli.numerics import Logits, as_logits, probability_gap, row_sum
+from distillcli.numerics import ROUNDING, Logits, as_logits, probability_gap, row_sum
 
 
 @loss(
@@ -99,7 +99,7 @@ def uld(
     formula="T^2 * [b (1 - Pearson(P, Q) over classes) + c (1 - Pearson(P, Q) over the rows of a "
     "batch, mean over classes)]",
     reference="Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536",
-    laws=("nonnegative", "symmetric", "shift_invariant", "permutable"),
+    laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
     least_batch=2,
 )
 def dist(
@@ -122,8 +122,9 @@ def dist(
         temperature_squared: whether the factor is there.
 
     Returns:
-        [rows], in [0, 2 T^2 (b + c)]; the mean is the loss of the batch. The correlation with what
-        is constant is 0. No epsilon is added.
+        [rows], in [0, 2 T^2 (b + c)]; the mean is the loss of the batch. What is constant but for
+        rounding has correlation 0 with what varies, and 1 with what is constant too. No epsilon is
+        added.
 
     Raises:
         MismatchError: the shapes differ.
@@ -132,15 +133,20 @@ def dist(
     """
     teacher, student = pair(teacher, student)
     p, q = (side.wide.softened(temperature).probabilities for side in (teacher, student))
-    between = cosine(teacher=_centred(p), student=_centred(q))
-    within = cosine(teacher=_centred(p.T), student=_centred(q.T))
+    between = unaligned(_centred(p), _centred(q))
+    within = unaligned(_centred(p.T), _centred(q.T))
     rows = beta * between + gamma * row_sum(within) / within.shape[0]
     return rows * factor(temperature, temperature_squared)
 
 
 def _centred(x: Array) -> Array:
-    """Each row less its mean; exactly 0 where all its numbers are the same."""
-    return x - (row_sum(x) / x.shape[1])[:, None]
+    """Rows of numbers >= 0 less their mean; exactly 0 where all are the same but for rounding."""
+    xp = namespace(x)
+    largest = xp.max(x, axis=-1, keepdims=True)
+    below = x - largest
+    below = below - (row_sum(below) / x.shape[1])[:, None]
+    flat = largest - xp.min(x, axis=-1, keepdims=True) <= ROUNDING * largest
+    return xp.where(flat, xp.zeros_like(below), below)
 
 
 def _sorted(scores: Logits, temperature: float) -> Array:

@@ -8,9 +8,9 @@ import math
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
-from distillcli.losses.features import cosine, huber, unit
+from distillcli.losses.features import huber, unaligned, unit
 from distillcli.losses.table import Loss, Order, Weight, loss
-from distillcli.numerics import at_least, row_sum, widen
+from distillcli.numerics import ROUNDING, at_least, row_sum, widen
 
 RELATION_LOSSES: dict[str, Loss] = {}
 
@@ -222,7 +222,7 @@ def correlation_congruence(
     family="relations",
     formula="1 - CKA, CKA = <H G_t H, H G_s H> / (|H G_t H| |H G_s H|), G = X X^T, H centres",
     reference="Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3",
-    laws=("nonnegative", "symmetric", "scale_invariant", "permutable"),
+    laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
     any_width=True,
     least_batch=3,
 )
@@ -236,7 +236,8 @@ def linear_cka(*, teacher: Array, student: Array) -> Array:
         student: features, [rows, other dim].
 
     Returns:
-        [rows], the loss of the batch for every row, in [0, 1]; 1 where a side's rows are all equal.
+        [rows], the loss of the batch for every row, in [0, 1]. Where the rows of one side are all
+        the same it is 1, where those of both are, 0.
 
     Raises:
         MismatchError: the rows differ.
@@ -244,7 +245,7 @@ def linear_cka(*, teacher: Array, student: Array) -> Array:
     Reference: Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3.
     """
     teacher, student = _batch(teacher, student)
-    return _unaligned(_centred(teacher), _centred(student))
+    return _apart(_centred(teacher), _centred(student))
 
 
 @loss(
@@ -268,8 +269,8 @@ def linear_cka_unbiased(*, teacher: Array, student: Array) -> Array:
         student: features, [rows, other dim].
 
     Returns:
-        [rows], the loss of the batch for every row, in [0, 2]; 1 where a side's rows are all equal
-        or there are fewer than 4.
+        [rows], the loss of the batch for every row, in [0, 2]. Where the rows of one side are all
+        the same it is 1, where those of both are, 0; 1 of fewer than 4 rows.
 
     Raises:
         MismatchError: the rows differ.
@@ -278,7 +279,10 @@ def linear_cka_unbiased(*, teacher: Array, student: Array) -> Array:
     Nguyen, Raghu, Kornblith (2021), arXiv:2010.15327.
     """
     teacher, student = _batch(teacher, student)
-    return _unaligned(_centred_without_diagonal(teacher), _centred_without_diagonal(student))
+    if teacher.shape[0] < 4:
+        xp = namespace(teacher)
+        return xp.ones(teacher.shape[0], dtype=xp.float64)
+    return _apart(_centred_without_diagonal(teacher), _centred_without_diagonal(student))
 
 
 def _batch(teacher: Array, student: Array) -> tuple[Array, Array]:
@@ -343,7 +347,9 @@ def _correlations(x: Array, gamma: float, order: int) -> Array:
 
 
 def _centred(x: Array) -> Array:
+    """Products of the rows less their mean; less the first row before, 0 where all are the same."""
     xp = namespace(x)
+    x = x - x[:1, :]
     return _products(x - xp.mean(x, axis=0)[None, :])
 
 
@@ -351,18 +357,17 @@ def _centred_without_diagonal(x: Array) -> Array:
     """Products so centred that their inner product is n (n - 3) times the unbiased HSIC."""
     xp = namespace(x)
     rows = x.shape[0]
-    if rows < 4:
-        return xp.zeros((rows, rows), dtype=xp.float64)
     others = 1.0 - xp.eye(rows, dtype=xp.float64)
-    found = _centred(x) * others
-    sums = row_sum(found) / (rows - 2)
-    found = found - sums[:, None] - sums[None, :] + xp.sum(sums) / (rows - 1)
-    return found * others
+    products = _centred(x) * others
+    sums = row_sum(products) / (rows - 2)
+    found = products - sums[:, None] - sums[None, :] + xp.sum(sums) / (rows - 1)
+    noise = ROUNDING * xp.max(xp.abs(products))
+    return xp.where(xp.max(xp.abs(found * others)) > noise, found * others, xp.zeros_like(found))
 
 
-def _unaligned(one: Array, other: Array) -> Array:
+def _apart(one: Array, other: Array) -> Array:
     """1 - cosine of two matrices, once for each row."""
     xp = namespace(one)
     flat = (1, one.shape[0] * one.shape[1])
-    value = cosine(teacher=xp.reshape(one, flat), student=xp.reshape(other, flat))
+    value = unaligned(xp.reshape(one, flat), xp.reshape(other, flat))
     return xp.broadcast_to(value, (one.shape[0],))

@@ -14,6 +14,7 @@ from distillcli.batches import Input, Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.formats import widen
+from distillcli.numerics import ROUNDING
 from distillcli.strategy.batchwise import loss_of, rows_that_count
 from distillcli.strategy.inputs import Inputs
 
@@ -69,25 +70,27 @@ class Moments:
         )
 
     def biased(self) -> float:
-        """CKA as published first; 0 where a side's rows are all equal.
+        """CKA as published first.
+
+        Where the rows of one side are all the same it is 0, where those of both are, 1.
 
         Reference: Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3.
         """
-        x, y = self.first
-        pairs = zip(self.second, ((x, x), (x, y), (y, y)), strict=True)
-        xx, xy, yy = (
-            float(np.square(sums - np.outer(a, b) / self.rows).sum()) for sums, (a, b) in pairs
-        )
-        return _quotient(xy, xx, yy)
+        return _quotient(*self._spread())
 
     def unbiased(self) -> float:
         """CKA from the unbiased estimator of HSIC; 0 for fewer than 4 rows. It may be negative.
+
+        Where the rows of one side are all the same it is 0, where those of both are, 1.
 
         Reference: Song et al. (2012), Journal of Machine Learning Research 13; Nguyen, Raghu,
         Kornblith (2021), arXiv:2010.15327.
         """
         if self.rows < 4:
             return 0.0
+        _, one, other = self._spread()
+        if not one or not other:
+            return _quotient(0.0, one, other)
         (x, y), (xx, xy, yy) = self.first, self.second
         px, qx, py, qy = self.weighted
         pp, pq, qq = map(float, self.lengths)
@@ -97,6 +100,16 @@ class Moments:
             self._hsic(xx, pp, of_x * of_x, float(x @ xx @ x - 2 * (x @ px)) + pp),
             self._hsic(yy, qq, of_y * of_y, float(y @ yy @ y - 2 * (y @ qy)) + qq),
         )
+
+    def _spread(self) -> tuple[float, float, float]:
+        """Squared norms of the covariances: of both, of x and of y; 0 where it is rounding."""
+        x, y = self.first
+        xx, xy, yy = (
+            np.square(sums - np.outer(a, b) / self.rows).sum()
+            for sums, (a, b) in zip(self.second, ((x, x), (x, y), (y, y)), strict=True)
+        )
+        least = [ROUNDING**2 * np.square(self.second[side]).sum() for side in (0, 2)]
+        return float(xy), float(xx * (xx > least[0])), float(yy * (yy > least[1]))
 
     def _hsic(self, products: Matrix, diagonal: float, totals: float, crossed: float) -> float:
         """n (n - 3) times the estimator, of the kernel matrices without their diagonals.
@@ -108,14 +121,15 @@ class Moments:
             crossed: the product of the sums of rows.
         """
         n = self.rows
-        trace = float(np.square(products).sum()) - diagonal
-        return trace + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * crossed
+        size = float(np.square(products).sum())
+        found = size - diagonal + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * crossed
+        return found if abs(found) > ROUNDING * size else 0.0
 
 
 def _quotient(both: float, one: float, other: float) -> float:
-    """both / sqrt(one * other), 0 where a side has no spread beyond rounding."""
+    """both / sqrt(one * other); where a side has no spread 0, and 1 where neither has any."""
     if one <= 0 or other <= 0:
-        return 0.0
+        return float(one <= 0 and other <= 0)
     return both / math.sqrt(one) / math.sqrt(other)
 
 
