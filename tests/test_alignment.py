@@ -99,13 +99,42 @@ def test_a_shuffled_dump(folder: Path) -> None:
 
 
 def test_padding_may_differ(folder: Path) -> None:
-    """What does not count is not compared."""
+    """What a mask leaves out is not compared."""
     tokens = TOKENS.copy()
     tokens[:, 20:] = 0
     np.save(folder / "theirs.npy", tokens)
     np.save(folder / "mask.npy", np.broadcast_to(np.arange(POSITIONS) < 20, TOKENS.shape))
     result = scored(folder, {**HELD, "mask": "mask.npy"})
     assert result.rows_masked == 100
+    assert any(note.endswith("every row but those whose mask is 0") for note in notes(result))
+    shifted = {**HELD, "mask": "mask.npy", "labels": "ours.npy", "shift_labels": True}
+    assert scored(folder, shifted).rows_masked == 110
+
+
+def notes(result: Any) -> list[str]:
+    return [note for note in result.facts["notes"] if "same token" in note]
+
+
+@pytest.mark.parametrize(
+    ("options", "position"),
+    [
+        ({"labels": "labels.npy"}, 4),  # a prompt whose labels are -100
+        ({"positions": {"skip_first": 5}}, 4),
+        ({"labels": "ours.npy", "shift_labels": True}, POSITIONS - 1),
+        ({"labels": "ours.npy", "shift_labels": True, "mask": "mask.npy"}, 19),
+    ],
+)
+def test_only_padding_may_differ(folder: Path, options: Config, position: int) -> None:
+    """A row that does not count for another reason has a token all the same."""
+    tokens = TOKENS.copy()
+    tokens[2, position] += 1
+    np.save(folder / "theirs.npy", tokens)
+    np.save(folder / "mask.npy", np.broadcast_to(np.arange(POSITIONS) < 20, TOKENS.shape))
+    saved(folder, labels=np.where(np.arange(POSITIONS) < 5, -100, FOLLOWING))
+    done = run(folder, {**HELD, **options})
+    assert f"(sequence 2, position {position}): token" in done.errors[0]
+    np.save(folder / "theirs.npy", TOKENS)
+    assert run(folder, {**HELD, **options}).code == 0
 
 
 @pytest.mark.parametrize("key", ["teacher_tokens", "student_tokens"])

@@ -15,7 +15,7 @@ ABOUT: dict[str, dict[str, str]] = {
         "labels": "Integers [rows]. Needed for a hard term (alpha below 1) and for accuracy "
         f"weights; used for metrics when there. {SOURCE}",
         "teacher_tokens": "The token at each row of the teacher's dump, integers like labels; with "
-        f"student_tokens both are compared row by row. {SOURCE}",
+        f"student_tokens both are compared row by row, but where mask is 0. {SOURCE}",
         "student_tokens": f"The token at each row of the student's dump. {SOURCE}",
         "ignore_index": "Rows with this label do not count; default -100; none for no such label.",
         "shift_labels": "true where labels are the tokens themselves, [rows, positions]: the label "

@@ -17,6 +17,7 @@ from distillcli.formats import Reader
 
 GROUPED = "groups"  # the role of the source that tells the rows apart
 MASKED = "mask"  # that of the one that tells which rows count
+BEFORE = 2  # in a mask: no padding itself, and the next position is
 
 Counts = Callable[[Tile], Mask]
 
@@ -70,7 +71,15 @@ def _unlike(ignored: int | None) -> Counts | None:
 
 
 def _ones(tile: Tile) -> Mask:
-    return np.asarray(tile.stored(MASKED) != 0)
+    return np.asarray(tile.stored(MASKED) == 1)
+
+
+def padding(tile: Tile) -> Mask | None:
+    """The rows of which the mask says so, whatever else leaves rows out: bool [rows]; None: none.
+
+    A prompt that is not to be scored is no padding: its tokens are those of the dump.
+    """
+    return np.asarray(tile.stored(MASKED) == 0) if MASKED in tile else None
 
 
 def _by_position(positions: int, first: int, last: int) -> Counts:
@@ -139,7 +148,7 @@ class Shifted(_Derived):
 class Ones(_Derived):
     """A mask, 1 where a row counts; where labels are shifted, the next position must count too.
 
-    So a position whose token is padding, or is followed by padding, is left out.
+    So a position whose token is padding, 0, or is followed by padding, `BEFORE`, is left out.
     """
 
     def __init__(self, reader: Reader, *, shifted: bool) -> None:
@@ -157,7 +166,7 @@ class Ones(_Derived):
         self._check(mask, start)
         out[...] = mask[: stop - start]
         if self._shifted:
-            out[: end - start - 1] &= mask[1:]
+            out[: end - start - 1][(mask[:-1] == 1) & (mask[1:] == 0)] = BEFORE
         return out
 
     def _check(self, mask: Raw, start: int) -> None:

@@ -6,7 +6,7 @@ often a row further on or back, one of the dumps is shifted, or its labels are.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from distillcli.batches import Raw, Tile
 from distillcli.errors import DataError
 from distillcli.strategy.alignment import STUDENT
+from distillcli.strategy.counting import MASKED
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.tails import known_of
 from distillcli.strategy.vocabulary import uneven
@@ -50,13 +51,14 @@ class Alignment:
     """What is known of how the rows of two dumps go together.
 
     Args:
-        tokens: whether they are compared token by token.
+        tokens: whether they are compared token by token; masked: but where a mask is 0.
         sides: teacher and student. labels: the student, or else the teacher, and the labels.
         shifted: whether the labels are read a row further on.
     """
 
     where: str = ""
     tokens: bool = False
+    masked: bool = False
     sides: Agreement | None = None
     labels: Agreement | None = None
     shifted: bool = False
@@ -81,7 +83,8 @@ class Alignment:
     def remarks(self) -> Iterator[str]:
         """What was found in order."""
         if self.tokens:
-            yield "teacher and student have the same token in every row that counts"
+            but = " but those whose mask is 0" if self.masked else ""
+            yield f"teacher and student have the same token in every row{but}"
 
     def facts(self) -> dict[str, Any]:
         """The same in a result; nothing where nothing was looked at."""
@@ -105,23 +108,23 @@ def alignment(passes: Passes) -> Alignment:
     """Look at some rows of teacher, student and labels; at none where tokens are compared."""
     passes = passes.on_host()
     inputs = passes.inputs
-    tokens = STUDENT in inputs
+    known = Alignment(tokens=STUDENT in inputs, masked=MASKED in inputs)
     teacher = next((item.role for item in inputs if item.role in ("teacher", "teachers[0]")), None)
     if "student" not in inputs or teacher is None:
-        return Alignment(tokens=tokens)
+        return known
     try:
         windows = [_Window.of(passes, tile, teacher) for tile in _tiles(passes)]
     except DataError:  # the pass tells it, of the first row that it is true of
-        return Alignment(tokens=tokens)
+        return known
     sides = None
-    if not tokens and not uneven(inputs):
+    if not known.tokens and not uneven(inputs):
         sides = _agreement(windows, lambda one: one.teacher, lambda one: one.student)
     labels = None
     if "labels" in inputs and inputs["labels"].compared is None:
         labels = _agreement(windows, lambda one: one.student, lambda one: one.labels)
-    return Alignment(
+    return replace(
+        known,
         where=inputs["student"].reader.where,
-        tokens=tokens,
         sides=sides,
         labels=labels,
         shifted=passes.config.counting.shift_labels,
