@@ -172,6 +172,32 @@ def test_terms_of_an_ensemble(tmp_path: Path, combine: str) -> None:
     assert again["terms"] == listed["terms"]
 
 
+@pytest.mark.parametrize("name", ["mse", "huber", "rkd_distance"])
+def test_raw_outputs_are_not_held_against_blended_probabilities(tmp_path: Path, name: str) -> None:
+    """The blend of logits may be; that of probabilities is of another kind, on whatever side."""
+    student, *others = np.random.default_rng(5).normal(size=(3, 30, 4))
+    saved(tmp_path, s=student, a=others[0], b=others[1])
+    config = {"strategy": "ensemble", "teachers": ["a.npy", "b.npy"], "student": "s.npy"}
+    config |= {"batch_size": 10, "losses": [{"name": name}]}
+
+    def ended(combine: str, **more: Any) -> Any:
+        path = written(tmp_path / "c.yaml", {**config, **more, "ensemble": {"combine": combine}})
+        return distill("score", path, "--device", "cpu", "--format", "json")
+
+    mean = np.mean(others, axis=0)
+    found = ended("logits")
+    assert found.code == 0
+    if name == "mse":
+        assert found.data["loss"] == pytest.approx(((student - mean) ** 2).mean(), rel=1e-12)
+    for combine in ("probabilities", "log_probabilities"):
+        done = ended(combine)
+        assert done.code == 2
+        assert f"the blend with combine: {combine} holds log_probabilities: {name} ne" in done.err
+        assert "take combine: logits" in done.err
+    done = ended("logits", student={"path": "s.npy", "kind": "log_probabilities"})
+    assert (done.code, f"holds log_probabilities: {name} needs logits of" in done.err) == (2, True)
+
+
 def test_terms_of_a_progressive_run(tmp_path: Path) -> None:
     """Layers and logits; the same name on both has two names in the report."""
     config = {

@@ -9,6 +9,7 @@ LABEL_LOSSES: dict[str, Loss] = {}
 LOGIT_LOSSES: dict[str, Loss] = {}
 
 Scores = Logits | Array
+ANY_KINDS = "kl and other losses on probabilities compare any two kinds"
 
 
 def factor(temperature: float, temperature_squared: bool) -> float:
@@ -26,8 +27,7 @@ def pair(teacher: Scores, student: Scores, *, same_kind: bool = False) -> tuple[
     check_same_shape(teacher=teacher, student=student)
     if same_kind and teacher.kind != student.kind:
         where = f"teacher {teacher.kind}, student {student.kind}"
-        hint = "kl, reverse_kl and jsd compare any two kinds"
-        raise MismatchError(where, "this loss needs outputs of one kind", hint)
+        raise MismatchError(where, "this loss needs outputs of one kind", ANY_KINDS)
     return teacher, student
 
 

@@ -93,7 +93,7 @@ def scoring(
     columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
     for term in terms:
         columns |= term.columns
-    check_kinds(inputs, terms)
+    check_kinds(config, inputs, terms)
     columns |= tail_columns(config, inputs, pair, temperature)
     wanted = metrics.asked(config.metrics)
     there = _there(config, inputs, pair)

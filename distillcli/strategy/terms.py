@@ -10,6 +10,7 @@ from distillcli.batches import PRODUCT_ROWS, Tile
 from distillcli.config import Config, LossTerm
 from distillcli.errors import MismatchError
 from distillcli.losses import Loss
+from distillcli.losses.pairs import ANY_KINDS
 from distillcli.numerics import Logits, multiplied
 from distillcli.strategy.batchwise import Related, loss_of
 from distillcli.strategy.inputs import Inputs
@@ -92,22 +93,38 @@ def on_stored(loss: Loss) -> bool:
     return loss.same_kind or loss.family == "relations"
 
 
-def check_kinds(inputs: Inputs, terms: Sequence[Term]) -> None:
+def check_kinds(config: Config, inputs: Inputs, terms: Sequence[Term]) -> None:
     """Some losses act on the numbers as they are stored, which must then be of one kind.
 
     Raises:
-        MismatchError: logits on one side and probabilities on the other.
+        MismatchError: logits on one side and probabilities on the other, or a blend of these.
     """
     acting = [term.loss for term in terms if term.as_stored and on_stored(term.known)]
-    if "teacher" not in inputs or not acting:
+    if not acting or "student" not in inputs:
         return
-    teacher, student = inputs["teacher"], inputs["student"]
-    if teacher.kind != student.kind:
+    student = inputs["student"]
+    if config.ensemble is not None:
+        _check_blend(config.ensemble.combine, inputs, acting[0])
+    elif "teacher" in inputs and inputs["teacher"].kind != student.kind:
         raise MismatchError(
             student.reader.where,
-            f"holds {student.kind}, teacher holds {teacher.kind}: {acting[0]} needs one kind",
-            "kl, reverse_kl and jsd compare any two kinds",
+            f"holds {student.kind}, teacher holds {inputs['teacher'].kind}: "
+            f"{acting[0]} needs one kind",
+            ANY_KINDS,
         )
+
+
+def _check_blend(combine: str, inputs: Inputs, loss: str) -> None:
+    """Only the mean of logits is of a kind with logits; T times log-probabilities is not."""
+    if combine != "logits":
+        problem = f"the blend with combine: {combine} holds log_probabilities"
+        hint = f"take combine: logits; {ANY_KINDS}"
+        where = inputs["student"].reader.where
+        raise MismatchError(where, f"{problem}: {loss} needs logits on both sides", hint)
+    for role in ("student", *inputs.teachers):
+        if inputs[role].kind != "logits":
+            problem = f"holds {inputs[role].kind}: {loss} needs logits of teachers and student"
+            raise MismatchError(inputs[role].reader.where, problem, ANY_KINDS)
 
 
 def terms_of(
