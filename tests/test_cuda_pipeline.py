@@ -246,7 +246,7 @@ def test_cupy_is_not_loaded_without_a_driver(
         raise AssertionError(f"{name} is loaded")
 
     monkeypatch.setattr(probe.importlib, "import_module", loaded)
-    assert choose("auto").note == "no GPU is used: there is no CUDA driver; computing with NumPy"
+    assert choose("auto").note == "no GPU is used: there is no CUDA driver; computing on the CPU"
     with pytest.raises(BackendError, match=r"device cuda: there is no CUDA driver; install the"):
         choose("cuda")
     assert without_driver.log == []
