@@ -101,6 +101,37 @@ def test_out_of_memory(gpu: fake_cupy.State, folder: Path) -> None:
     assert "clear" in gpu.log
 
 
+def test_the_cka_of_layers_is_that_of_the_cpu(
+    gpu: fake_cupy.State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, whatever memory is free: it is summed on the host, of the same rows."""
+    random = np.random.default_rng(0)
+    width, rows = 6, 1800
+    teacher = random.normal(size=(rows, width))
+    saved(folder, s=teacher + random.normal(size=(rows, width)), t=teacher)
+    config = {
+        "strategy": "progressive",
+        "teacher_hidden": ["t.npy"],
+        "student_hidden": ["s.npy"],
+        "progressive": {"layer_mapping": [[0, 0]]},
+        "metrics": ["cka", "cka_unbiased"],
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+
+    def metrics(device: str) -> Any:
+        done = distill("score", "config.yaml", "--device", device, "--format", "json")
+        assert done.code == 0, done.errors
+        return done.data["metrics"]
+
+    right = metrics("cpu")
+    for rows_at_once in (64, 256, 1024):
+        monkeypatch.setattr(cuda, "BATCH_BYTES", rows_at_once * 2 * width * 8)
+        assert metrics("cuda") == right
+    gpu.largest = 100 * width * 8
+    assert metrics("cuda") == right
+    assert "full" in gpu.log
+
+
 def test_no_room_for_a_row(gpu: fake_cupy.State, folder: Path) -> None:
     """That is the device's failure."""
     gpu.largest = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillcli.batches import Grid
+from distillcli.batches import PRODUCT_ROWS, Grid
 from distillcli.errors import DataError
 from distillcli.metrics import asked
 from distillcli.planning.plan import Part
@@ -190,18 +190,23 @@ def _quantiles(what: Scoring, rows: int) -> Iterator[Part]:
 
 
 def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
-    """The second moments of pairs of layers: the sums, and those of all tiles of two slabs."""
+    """The second moments of pairs of layers: the sums, and those of the cells of two slabs, or
+    their rows where these come in parts."""
     progressive = passes.config.progressive
     if progressive is None or not set(NAMES) & set(names):
         return
     batch = related_rows(passes.config)
     grid = passes.grid(list(passes.inputs.items), products=True, batch=batch)
-    tiles = 2 * -(-min(grid.slab_rows, grid.rows) // grid.tile_rows)
-    size = 0
+    rows = min(grid.rows, 2 * grid.slab_rows)
+    cells = -(-rows // PRODUCT_ROWS) + 1
+    size = several = 0
     for pair in set(progressive.layer_mapping):
         student, teacher = widths(passes.inputs, pair)
-        size += (student**2 + student * teacher + teacher**2) * FLOAT
-    yield Part("CKA", (tiles + 2) * size, f"moments of the layers for each of {tiles} tiles")
+        matrices = (student**2 + student * teacher + teacher**2) * FLOAT
+        size += 2 * matrices
+        in_parts = grid.whole or passes.machine.backend.gpu is not None
+        several += rows * (student + teacher) * FLOAT if in_parts else cells * matrices
+    yield Part("CKA", size + several, f"moments of the layers, {PRODUCT_ROWS} rows at a time")
 
 
 def _fits(passes: Passes, fitted: Sequence[int]) -> Iterator[Part]:

@@ -6,11 +6,12 @@ It is a metric: unlike the losses of that name it does not depend on how the row
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.batches import Input, Tile
+from distillcli.batches import PRODUCT_ROWS, Input, Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.formats import widen
@@ -133,10 +134,27 @@ def _quotient(both: float, one: float, other: float) -> float:
     return both / math.sqrt(one) / math.sqrt(other)
 
 
-class Alignment:
-    """Sums the moments of pairs of layers as the rows come, tile by tile in row order.
+@dataclass(frozen=True)
+class Part:
+    """Rows of one cell: their sums, or the rows themselves where more of the cell is to come.
 
     Args:
+        rows: of each layer, less the constant row, those that count; None where they are summed.
+    """
+
+    cell: int
+    moments: dict[Pair, Moments]
+    rows: dict[str, Matrix] | None = None
+
+
+class Alignment:
+    """Sums the moments of pairs of layers as the rows come, in row order.
+
+    The sums of `PRODUCT_ROWS` rows of the dump at a time are added up one after the other, on the
+    host: no figure depends on how many rows are computed at once.
+
+    Args:
+        first, stop: the rows that are taken.
         pairs: the pairs of layers.
         keep: tells which rows of a tile count, bool [rows], on the host.
     """
@@ -150,28 +168,62 @@ class Alignment:
         keep: Callable[[Tile], npt.NDArray[np.bool_]],
     ) -> None:
         roles = {role for pair in pairs for role in _roles(pair)}
+        self._first, self._stop = first, stop
         self._shifts = {role: _typical(inputs[role], first, stop) for role in roles}
         self._keep = keep
         self._sums: dict[Pair, Moments | None] = dict.fromkeys(pairs)
+        self._begun: list[Part] = []  # of one cell
 
-    def of(self, tile: Tile) -> dict[Pair, Moments]:
-        """The moments of a tile."""
+    def of(self, tile: Tile) -> list[Part]:
+        """What a tile has of each cell."""
         keep = self._keep(tile)
-        shifted = {role: tile.exactly(role) for role in self._shifts}
-        rows = {
-            role: np.asarray(tile.backend.to_host(x))[keep] - self._shifts[role]
-            for role, x in shifted.items()
-        }
+        rows = {role: _on_host(tile, role) for role in self._shifts}
+        bounds = [tile.start, *range(*_inner(tile.start, tile.stop), PRODUCT_ROWS), tile.stop]
+        parts = []
+        for start, stop in pairwise(bounds):
+            here = slice(start - tile.start, stop - tile.start)
+            some = {role: x[here][keep[here]] - self._shifts[role] for role, x in rows.items()}
+            cell = start // PRODUCT_ROWS
+            # The few large batches of a GPU have many cells, whose sums may be larger than rows.
+            if tile.backend.gpu is None and self._is_whole(start, stop):
+                parts.append(Part(cell, self._moments(some)))
+            else:
+                parts.append(Part(cell, {}, some))
+        return parts
+
+    def add(self, found: Sequence[Part]) -> None:
+        """Take up what the tile that follows has."""
+        for part in found:
+            if self._begun and self._begun[0].cell != part.cell:
+                self._end_cell()
+            if part.rows is None:
+                self._merge(part.moments)
+            else:
+                self._begun.append(part)
+
+    def _is_whole(self, start: int, stop: int) -> bool:
+        """Whether nothing else of the cell is taken."""
+        begin = start // PRODUCT_ROWS * PRODUCT_ROWS
+        return start == max(begin, self._first) and stop == min(begin + PRODUCT_ROWS, self._stop)
+
+    def _end_cell(self) -> None:
+        parts = [part.rows for part in self._begun if part.rows is not None]
+        self._begun = []
+        if parts:
+            rows = {role: np.concatenate([some[role] for some in parts]) for role in self._shifts}
+            self._merge(self._moments(rows))
+
+    def _moments(self, rows: Mapping[str, Matrix]) -> dict[Pair, Moments]:
         return {pair: Moments.of(*(rows[role] for role in _roles(pair))) for pair in self._sums}
 
-    def add(self, found: Mapping[Pair, Moments]) -> None:
-        """Take up the moments of the tile that follows."""
+    def _merge(self, found: Mapping[Pair, Moments]) -> None:
         for pair, moments in found.items():
             before = self._sums[pair]
             self._sums[pair] = moments if before is None else before.merge(moments)
 
     def values(self) -> dict[Pair, tuple[float, float]]:
         """Both figures of each pair, biased and unbiased."""
+        self._end_cell()
         done = {pair: sums for pair, sums in self._sums.items() if sums is not None}
         return {pair: (sums.biased(), sums.unbiased()) for pair, sums in done.items()}
 
@@ -194,6 +246,16 @@ def alignment(
 def keeps_positions(config: Config) -> bool:
     """Whether rows are whole sequences, of which there are no features."""
     return any(loss_of(term).family == "sequences" for term in config.terms())
+
+
+def _on_host(tile: Tile, role: str) -> Matrix:
+    rows: Matrix = widen(tile.stored(role), tile.inputs[role].reader.element, np.float64)
+    return rows
+
+
+def _inner(start: int, stop: int) -> tuple[int, int]:
+    """Between which rows cells begin inside of `start` to `stop`."""
+    return (start // PRODUCT_ROWS + 1) * PRODUCT_ROWS, stop
 
 
 def _roles(pair: Pair) -> tuple[str, str]:
