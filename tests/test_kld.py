@@ -313,6 +313,15 @@ def test_a_label_below_the_floor_has_at_most_its_probability(tmp_path):
     result = run(tmp_path, teacher, teacher)
     labels = read(tmp_path, "base.kld::labels", 0)
     assert result.metrics["teacher_nll"] == pytest.approx(16 * (labels != 0).mean(), rel=1e-6)
+    below = int((labels != 0).sum())
+    assert 0 < below <= 4
+    assert result.facts["floor"] == {"role": "teacher", "labels_below": below, "of": 4}
+    (note,) = [note for note in result.facts["notes"] if "below the floor" in note]
+    assert note.startswith(f"{below} of 4 labels ")
+    np.save(tmp_path / "zeros.npy", np.zeros_like(labels))
+    above = run(tmp_path, teacher, teacher, labels="zeros.npy")
+    assert above.facts["floor"]["labels_below"] == 0
+    assert not any("below the floor" in note for note in above.facts["notes"])
 
 
 def test_what_takes_every_class_is_refused(tmp_path):

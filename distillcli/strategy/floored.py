@@ -56,6 +56,11 @@ class Floored:
         tail = _sum_where(self.below, other.softened(1.0).exps)
         return _with_tail(other.shifted, self.below, tail)
 
+    def holds_below(self, labels: Array) -> Array:
+        """1 where the label is at the floor, float64 [rows]."""
+        xp = namespace(self.below)
+        return widen(xp.take_along_axis(self.below, labels[:, None], axis=-1)[:, 0])
+
     def softened(self, temperature: float) -> Softened:
         """The distribution over the classes above the floor and the tail."""
         return self._whole.softened(temperature)

@@ -24,6 +24,7 @@ from distillcli.strategy.union import united
 from distillcli.sums.totals import Finished
 
 TEACHER, STUDENT = "teacher", "student"
+BELOW = "label below the teacher's floor"  # a column
 
 
 def known_of(tile: Tile, role: str) -> TopK | Floored:
@@ -95,7 +96,8 @@ def tail_columns(
     """The mass of each side, at the temperature of the KL, outside the classes that are stored."""
     sides = [item.role for item in lacking(inputs) if item.top_of is not None]
     if not sides or pair is None:
-        return {}
+        below = "labels" in inputs and any(item.floored for item in inputs)
+        return {BELOW: _label_below} if below else {}
     if config.tail == "renormalize":
         found: dict[str, Rows] = {tail_column(STUDENT): partial(_outside, temperature)}
         teacher = inputs[TEACHER]
@@ -108,6 +110,10 @@ def tail_columns(
         tail_column(role): partial(_last, pair, index, temperature)
         for index, role in enumerate((TEACHER, STUDENT))
     }
+
+
+def _label_below(tile: Tile) -> Array:
+    return floored(tile, TEACHER).holds_below(tile.labels())
 
 
 def _rest(role: str, tile: Tile) -> Array:
@@ -141,7 +147,7 @@ def tail_facts(config: Config, inputs: Any, done: Finished) -> dict[str, Any]:
     """What a result says of classes that are not stored; nothing where all are."""
     tops = [item for item in lacking(inputs) if item.top_of is not None]
     if not tops:
-        return {}
+        return _floor_facts(inputs, done)
     masses = {role: tail_column(role) for role in (TEACHER, STUDENT)}
     return {
         "tail": {
@@ -155,8 +161,22 @@ def tail_facts(config: Config, inputs: Any, done: Finished) -> dict[str, Any]:
     }
 
 
+def _floor_facts(inputs: Any, done: Finished) -> dict[str, Any]:
+    if not any(item.floored for item in inputs):
+        return {}
+    below = round(done.mean(BELOW) * done.rows) if BELOW in done.names else None
+    return {"floor": {"role": TEACHER, "labels_below": below, "of": done.rows}}
+
+
 def tail_remarks(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for people."""
+    floor = found.get("floor", {})
+    if below := floor.get("labels_below"):
+        yield (
+            f"{below:,} of {floor['of']:,} labels are below the floor of the teacher's file: their "
+            "likelihood counts as that of the floor, so the teacher's nll and perplexity are at "
+            "least as told"
+        )
     known = found.get("tail")
     if known is None:
         return
