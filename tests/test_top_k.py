@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import reference
+from checks import baseline, check
 from runs import distill, scored, written
 
 from distillcli.result import Result
@@ -427,6 +428,29 @@ def test_logits_without_their_mass(folder: Path) -> None:
     error = refused(folder, {**response(), "teacher": source, "student": "student.npy"})
     assert "no log_z, so the mass of the others is not known" in error
     assert "set tail: renormalize" in error
+
+
+def test_other_parts_of_the_classes_are_not_alike(folder: Path) -> None:
+    """A check holds no divergence against one of another tail, or over other classes."""
+    few, more = (dump(folder / f"t{k}.npz", TEACHER, k) for k in (3, 4))
+    own: Config = {**response(), "teacher": few, "student": "student.npy", "device": "cpu"}
+    base = baseline(folder, written(folder / "own.yaml", own))
+    assert check(folder / "own.yaml", base).code == 0
+    changes: list[tuple[Config, str]] = [
+        ({"tail": "renormalize"}, "tail bucket, now renormalize"),
+        ({"teacher": more}, "teacher's classes top 3, now top 4"),
+        ({"teacher": "teacher.npy"}, "teacher's classes top 3, now all"),
+    ]
+    for change, words in changes:
+        done = check(written(folder / "now.yaml", {**own, **change}), base)
+        assert done.code == 2
+        assert words in done.err
+    assert check(folder / "now.yaml", base, "--allow", "classes").code in (0, 1)
+    done = distill("check", folder / "now.yaml", "--baseline", base, "--allow", "classes")
+    (told,) = [line for line in done.out.splitlines() if "conventions" in line]
+    before, now = told.split(", now ...")
+    assert "the teacher's top 3" in before
+    assert "the teacher's top 3" not in now
 
 
 def test_progressive_at_another_temperature(folder: Path) -> None:

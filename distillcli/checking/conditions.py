@@ -14,6 +14,7 @@ CONDITIONS = (
 )
 
 _LONGEST = 120
+_BEFORE = 20  # what is shown of a long text before it differs
 _SECTIONS = ("response", "progressive", "ensemble")
 _MAY_DIFFER = ("conventions", "device", "kernel", "threads", "seconds")
 
@@ -63,9 +64,18 @@ def _conditions(result: Result) -> dict[str, dict[str, Any]]:
         "classes": {
             "classes": facts.get("classes"),
             "vocabulary": saved_facts(result, "vocabulary", "rule"),
+            "tail": saved_facts(result, "tail", "rule"),
+            **{f"{side}'s classes": _stored(result, side) for side in ("teacher", "student")},
         },
         "precision": {"precision": facts.get("precision")},
     }
+
+
+def _stored(result: Result, side: str) -> str:
+    """How much is known of each row of a side: another part of it gives another divergence."""
+    largest = saved_facts(result, "tail", "stored", side)
+    above = saved_facts(result, "floor", "role") == side
+    return "those above a floor" if above else "all" if largest is None else f"top {largest}"
 
 
 def _losses(result: Result) -> Iterator[tuple[str, Any]]:
@@ -139,7 +149,7 @@ def _differences(
     for name in dict.fromkeys((*before, *after)):
         one, other = (_plain(side.get(name)) for side in (before, after))
         if one != other:
-            yield Difference(condition, _short(name), _text(one), _text(other))
+            yield Difference(condition, _short(name), *_apart(_text(one), _text(other)))
 
 
 def _plain(value: Any) -> Any:
@@ -153,8 +163,19 @@ def _text(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
-        return _short(":".join(map(str, value)))
-    return _short(value if isinstance(value, str) else json.dumps(value, default=str))
+        return ":".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _apart(one: str, other: str) -> tuple[str, str]:
+    """Two texts, long ones from shortly before the place where they part."""
+    if max(len(one), len(other)) <= _LONGEST:
+        return one, other
+    pairs = enumerate(zip(one, other, strict=False))
+    parted = next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
+    start = one.rfind(" ", 0, max(0, parted - _BEFORE)) + 1
+    lead = "..." if start else ""
+    return lead + _short(one[start:]), lead + _short(other[start:])
 
 
 def _short(text: str) -> str:
