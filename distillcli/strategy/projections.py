@@ -12,6 +12,7 @@ from distillcli.errors import ConfigError, MismatchError
 from distillcli.formats import Reader, open_rows, widen
 from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.sequences import check_sequences
 
 Matrix = npt.NDArray[np.float64]
 
@@ -48,8 +49,10 @@ def unequal_pairs(config: Config, inputs: Inputs) -> list[int]:
 
     Raises:
         ConfigError: there is such a pair and no projection.
+        MismatchError: a loss on whole sequences, which none is for, cannot use a pair.
     """
     assert config.progressive is not None
+    check_sequences(config, inputs)
     pairs = config.progressive.layer_mapping
     needing = [term for term in config.terms() if term.on == "hidden"]
     if all(loss_of(term).any_width for term in needing):
