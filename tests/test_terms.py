@@ -390,6 +390,8 @@ def test_a_batch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ([], "losses: must not be empty"),
         ([{"weight": 1}], "losses[0]: name is missing"),
         ([{"name": "kll"}], "losses[0].name: must be cross_entropy, kl, "),
+        ([{"name": "rkd"}], "did you mean rkd_distance?"),
+        ([{"name": "linear-cka"}], "did you mean linear_cka?"),
         ([{"name": "l1"}], "l1 compares hidden layers, and strategy response has none"),
         ([{"name": "kl", "on": "hidden"}], "losses[0].on: strategy response has no hidden layers"),
         ([{"name": "kl", "weight": -1}], "losses[0].weight: must be a finite number of at least 0"),

@@ -49,9 +49,12 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
+    """The known name that was probably meant: the first that it begins, else the most alike."""
     folded = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    written = name.lower().replace("-", "_")
+    begun = [one for one in folded if one == written or one.startswith(f"{written}_")]
+    close = sorted(begun, key=lambda one: one != written)
+    close = close or difflib.get_close_matches(written, folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 
 
