@@ -434,6 +434,12 @@ def test_masks_that_are_none(folder: Path, mask: Any, words: list[str]) -> None:
     assert all(one in error for one in words), error
 
 
+def test_one_row_that_is_masked(folder: Path) -> None:
+    config = written(folder / "config.yaml", {**LABELLED, "mask": "mask.npy"})
+    done = distill("score", config, "--rows", "13:14")
+    assert "the only row is masked, there is nothing to tell" in done.errors[0]
+
+
 @pytest.mark.parametrize("count", [9, 10, 2**40])
 def test_more_positions_than_there_are(folder: Path, count: int) -> None:
     error = refused(folder, {**LABELLED, "positions": {"skip_first": count}})

@@ -173,7 +173,8 @@ def _nothing_left(moments: Moments) -> DataError:
     if not skipped:
         return DataError(
             "inputs",
-            f"all {masked:,} rows are masked, there is nothing to tell",
+            f"{'the only row is' if masked == 1 else f'all {masked:,} rows are'} masked, there is "
+            "nothing to tell",
             "a mask is 1 where a row counts; see ignore_index, shift_labels and positions too",
         )
     rest = f" that are not masked ({masked:,} are)" if masked else ""
