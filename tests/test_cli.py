@@ -617,6 +617,10 @@ def test_rows_and_positions_that_are_swapped(folder: Path) -> None:
     (error,) = refused(distill(*QUICK))
     assert "student in student.npy: 4 x 6 rows and positions, teacher 6 x 4" in error
     assert ".swapaxes(0, 1)" in error
+    np.save("student.npy", np.ones((3, 8, CLASSES), np.float32))
+    (error,) = refused(distill(*QUICK))
+    assert "3 x 8 rows and positions, teacher 6 x 4; both must be of the same sequences" in error
+    assert "swapaxes" not in error
     np.save("student.npy", np.ones((24, CLASSES), np.float32))
     assert distill(*QUICK).code == 0
     np.save("student.npy", np.ones((5, CLASSES), np.float32))

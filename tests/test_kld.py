@@ -324,6 +324,26 @@ def test_a_label_below_the_floor_has_at_most_its_probability(tmp_path):
     assert not any("below the floor" in note for note in above.facts["notes"])
 
 
+def test_students_that_do_not_fit_the_file(tmp_path):
+    """Padded classes and whole contexts: the slice to take is told, not what would not help."""
+    teacher, student = language(10, 20, 1.0)
+    padded = np.pad(student, ((0, 0), (0, 0), (0, 4)))
+    for config in ({}, {"vocabulary": "common"}):
+        with pytest.raises(DataError) as caught:
+            run(tmp_path, teacher, padded, **config)
+        assert "logits[..., :20]" in str(caught.value)
+        assert "common" not in str(caught.value)
+    whole = np.concatenate([student, student, student[:, :1]], axis=1)
+    with pytest.raises(DataError) as caught:
+        run(tmp_path, teacher, whole)
+    assert "student in student.npy: 21 rows (1 x 21), teacher has 10 rows (1 x 10)" in str(
+        caught.value
+    )
+    assert "save logits[:, context // 2 : -1] of the student" in str(caught.value)
+    with pytest.raises(DataError, match="same split"):
+        run(tmp_path, teacher, student[:, :9])
+
+
 def test_what_takes_every_class_is_refused(tmp_path):
     """Another temperature, raw outputs, and a student or one of several teachers of this kind."""
     teacher, student = language(10, 20, 1.0)

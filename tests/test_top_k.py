@@ -428,6 +428,15 @@ def test_logits_without_their_mass(folder: Path) -> None:
     error = refused(folder, {**response(), "teacher": source, "student": "student.npy"})
     assert "no log_z, so the mass of the others is not known" in error
     assert "set tail: renormalize" in error
+    assert "if they are log-probabilities, say kind: log_probabilities" in error
+
+
+def test_a_dump_that_is_not_said_to_be_of_the_largest_classes(folder: Path) -> None:
+    """Its values alone look like scores of a few classes."""
+    dump(folder / "t.npz", TEACHER, 4)
+    error = refused(folder, {**response(), "teacher": "t.npz", "student": "student.npy"})
+    assert "12 classes, teacher has 4" in error
+    assert "say how many there are: {path: ..., classes: 12}" in error
 
 
 def test_other_parts_of_the_classes_are_not_alike(folder: Path) -> None:

@@ -58,8 +58,8 @@ def check(config: Config, inputs: Any) -> None:
                 item.reader.where,
                 "holds logits of the largest classes and no log_z, so the mass of the others is "
                 "not known",
-                "store log_z, the log of the sum of exp(logit / T) over all classes, or set "
-                "tail: renormalize",
+                "if they are log-probabilities, say kind: log_probabilities; else store log_z, the "
+                "log of the sum of exp(logit / T) over all classes, or set tail: renormalize",
             )
         _check_losses(config, item)
         if config.tail == "bucket":

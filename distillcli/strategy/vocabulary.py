@@ -39,6 +39,8 @@ def compared(config: Config, items: Sequence[Input]) -> list[Input]:
         if item.lacks_classes:
             problem = "does not hold every class; vocabulary is for whole rows"
             hint = "leave it out; the largest classes alone go with classes: N of the other side"
+            if item.floored:
+                hint = f"leave it out, and save logits[..., :{item.width}] of a padded student"
             raise MismatchError(item.reader.where, problem, hint)
     if rule.map is not None:
         return _mapped(items, rule.map)
