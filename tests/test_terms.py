@@ -270,6 +270,22 @@ def test_terms_of_a_progressive_run(tmp_path: Path) -> None:
     assert "mse_of_logits" in table
 
 
+@pytest.mark.parametrize("command", ["score", "validate"])
+def test_a_report_begins_with_all_temperatures(tmp_path: Path, command: str) -> None:
+    """Those of terms that have one, each once and in order."""
+    losses = [{"name": "kl", "temperature": t, "as": f"at_{t}"} for t in (4, 1, 2)]
+    losses += [{"name": "mse"}, {"name": "jsd", "temperature": 1}]
+    config = {"strategy": "response", **LOGITS, "losses": losses}
+    path = written(tmp_path / "c.yaml", config)
+    flags = ("--device", "cpu") if command == "score" else ()
+    told = " ".join(distill(command, path, *flags).out.replace("\u00a0", " ").split())
+    assert "T = 4, 1, 2 " in told
+    config["losses"] = losses[:1]
+    one = " ".join(distill(command, written(path, config), *flags).out.split())
+    assert "T = 4" in one
+    assert "T = 4, 1" not in one
+
+
 def test_a_batch_is_computed_at_once(tmp_path: Path) -> None:
     """One value for each batch of the stated size, the total weighted by rows."""
     config = {"strategy": "response", **LOGITS, "batch_size": 200, "losses": [{"name": "pkt"}]}

@@ -16,9 +16,15 @@ def recipe(weights: Mapping[str, float], facts: Mapping[str, Any], page: Page) -
         told = names.get(term, term)
         name = f" ({text.escape(told)})" if told != term else ""
         parts.append(text.tied(f"{text.weight(weight)} {page.times} {text.escape(term)}{name}"))
-    temperature = facts.get("temperature")
-    at = "" if temperature is None else text.tied(f"T = {text.weight(temperature)}")
-    return ", ".join(part for part in (" + ".join(parts), at) if part)
+    return ", ".join(part for part in (" + ".join(parts), _temperatures(facts)) if part)
+
+
+def _temperatures(facts: Mapping[str, Any]) -> str:
+    """`T = 4`, or `T = 1, 4`, those of all terms in their order."""
+    listed = facts.get("config", {}).get("losses") or ()
+    found = [facts.get("temperature"), *(loss.get("temperature") for loss in listed)]
+    shown = dict.fromkeys(text.weight(each) for each in found if each is not None)
+    return text.tied(f"T = {', '.join(shown)}") if shown else ""
 
 
 def inputs(entries: Sequence[Mapping[str, Any]], page: Page) -> list[tuple[str, str]]:

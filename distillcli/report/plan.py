@@ -52,7 +52,7 @@ def _lines(plan: Plan, page: Page) -> Iterator[RenderableType]:
 
 
 def _run(plan: Plan, run: Run, page: Page) -> Iterator[RenderableType]:
-    facts = {"losses": run.losses, "temperature": run.temperature}
+    facts = {"losses": run.losses, "temperature": run.temperature, "config": plan.config}
     loss = recipe(run.weights, facts, page)
     entries = [("loss", loss), *inputs(run.inputs, page), ("weights", _weights(run))]
     yield from labelled([*entries, ("run", _how(run))])
