@@ -32,6 +32,14 @@ class CUDARuntimeError(RuntimeError):
         self.status = status
 
 
+class CUDADriverError(CUDARuntimeError):
+    __module__ = "cupy_backends.cuda.api.driver"
+
+
+class CUBLASError(CUDARuntimeError):
+    __module__ = "cupy_backends.cuda.libs.cublas"
+
+
 class State:
     """What a test sets, and what it may ask for afterwards."""
 
@@ -40,7 +48,9 @@ class State:
         self.launches_left = 2**62
         self.free = 8 * 2**30
         self.devices = 1
+        self.pinning: Exception | None = None  # what asking for pinned memory raises
         self.log: list[str] = []
+        self.places: list[tuple[str, int]] = []  # what was done on which device
         self.compiled: list[tuple[str, ...]] = []
 
     def happened(self, what: str) -> None:
@@ -154,6 +164,7 @@ class Stream:
 class _Own(threading.local):
     def __init__(self) -> None:
         self.streams = [Stream()]
+        self.devices = [0]  # those entered; the last one is the current one
 
 
 _own = _Own()
@@ -162,12 +173,14 @@ _own = _Own()
 class Device:
     def __init__(self, index: int = 0) -> None:
         state.happened("device")
+        self.index = index
 
     def __enter__(self) -> "Device":
+        _own.devices.append(self.index)
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        _own.devices.pop()
 
 
 class RawModule:
@@ -200,7 +213,15 @@ _one_at_a_time = threading.Lock()
 
 def _pinned(size: int) -> Any:
     state.happened("pinned")
+    if state.pinning is not None:
+        raise state.pinning
+    state.places.append(("pinned", _own.devices[-1]))
     return bytearray(size)
+
+
+def _clear() -> None:
+    state.happened("clear")
+    state.places.append(("clear", _own.devices[-1]))
 
 
 def _count() -> int:
@@ -218,7 +239,7 @@ def module() -> ModuleType:
     cupy.asnumpy = lambda array: array.get() if isinstance(array, ndarray) else np.asarray(array)  # type: ignore[attr-defined]
     cupy.RawModule = RawModule  # type: ignore[attr-defined]
     cupy.get_default_memory_pool = lambda: SimpleNamespace(  # type: ignore[attr-defined]
-        free_all_blocks=lambda: state.happened("clear")
+        free_all_blocks=_clear
     )
     cupy.cuda = SimpleNamespace(  # type: ignore[attr-defined]
         Device=Device,

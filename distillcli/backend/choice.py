@@ -21,13 +21,13 @@ def choose(device: str, tell: Callable[[str], None] = lambda note: None) -> Back
     Raises:
         BackendError: a GPU was asked for by name and does not work.
     """
-    backend = _chosen(device)
+    backend = _chosen(device, tell)
     if backend.note is not None:
         tell(backend.note)
     return replace(backend, tell=tell)
 
 
-def _chosen(device: str) -> Backend:
+def _chosen(device: str, tell: Callable[[str], None]) -> Backend:
     if device == "cpu":
         return _numpy_backend(note=None)
     index = int(device.partition(":")[2] or 0)
@@ -35,7 +35,7 @@ def _chosen(device: str) -> Backend:
     if probe.missing is None:
         from distillcli.backend.cuda import cupy_backend
 
-        return cupy_backend(index)
+        return cupy_backend(index, tell)
     if device == "auto":
         return _numpy_backend(note=f"no GPU is used: {probe.missing}; computing on the CPU")
     raise BackendError(f"device {device}", probe.missing, probe.hint)

@@ -3,7 +3,7 @@
 import importlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,13 @@ SHARE = 64
 LEAST_BATCH = 2**20
 BLOCK = 256
 STORED = frozenset({"float16", "bfloat16", "float32", "float64"})
+# By the name of an error of CuPy, the codes by which a library says that it found no memory: cuBLAS
+# tells so (1: not initialized) also where there is none for what it works with.
+FULL = {"CUDARuntimeError": {2}, "CUDADriverError": {2}, "CUBLASError": {1, 3}}
+# What CuPy lets through where a library of CUDA is missing or its cache cannot be written; no file
+# of the user's is read by a thread that computes on a GPU.
+FOREIGN = (RuntimeError, OSError, ImportError)
+OUR_OWN = (NotImplementedError, RecursionError)
 TF32 = (
     "CUPY_TF32 is set: matrix products in float32 are rounded to the 10 bits of tf32 first; "
     "unset it for full float32"
@@ -33,13 +40,19 @@ class _Own(threading.local):
 
 
 class Cuda:
-    """One GPU. Threads that compute on it enter `active`, which gives each a stream of its own."""
+    """One GPU. Threads that compute on it enter `active`, which gives each a stream of its own.
 
-    def __init__(self, index: int) -> None:
+    Args:
+        tell: takes what a user should know.
+    """
+
+    def __init__(self, index: int, tell: Callable[[str], None] = lambda note: None) -> None:
         self.cupy = importlib.import_module("cupy")
         self.device = self.cupy.cuda.Device(index)
         self.name = f"cuda:{index}"
         self._index = index
+        self._tell = tell
+        self._has_told = False
         self._own = _Own()
         self._lock = threading.Lock()
         self._kernels: dict[Any, Any] = {}
@@ -69,20 +82,23 @@ class Cuda:
                 raise DeviceMemoryError(
                     f"device {self.name}", "not enough memory", "see nvidia-smi for who takes it"
                 ) from error
-            if type(error).__module__.startswith("cupy"):
-                problem = f"failed: {type(error).__name__}: {str(error).splitlines()[0]}"
+            if self._is_its_own(error):
+                said = next(iter(str(error).splitlines()), "")
+                problem = f"failed: {type(error).__name__}" + (f": {said}" if said else "")
                 hint = "nothing of this run is of use; look at nvidia-smi, or run on the CPU with "
                 raise BackendError(f"device {self.name}", problem, f"{hint}--device cpu") from error
             raise
 
     def _is_full(self, error: Exception) -> bool:
-        cuda = self.cupy.cuda
-        if isinstance(error, cuda.memory.OutOfMemoryError):
+        if isinstance(error, self.cupy.cuda.memory.OutOfMemoryError):
             return True
-        full = getattr(cuda.runtime, "cudaErrorMemoryAllocation", 2)
-        return (
-            isinstance(error, cuda.runtime.CUDARuntimeError)
-            and getattr(error, "status", None) == full
+        return getattr(error, "status", None) in FULL.get(type(error).__name__, ())
+
+    def _is_its_own(self, error: Exception) -> bool:
+        """Whether it comes of the device and the libraries that lead there."""
+        origin = type(error).__module__.partition(".")[0]
+        return origin in ("cupy", "cupy_backends", "cuda") or (
+            isinstance(error, FOREIGN) and not isinstance(error, OUR_OWN)
         )
 
     def to_device(self, array: Array) -> Array:
@@ -94,7 +110,8 @@ class Cuda:
             found = self.cupy.empty(host.shape, host.dtype)
             if host.nbytes:
                 found.data.copy_from_host_async(host.ctypes.data, host.nbytes, stream)
-            if stream.ptr == 0:  # no computing thread: other streams must find it there
+            own = self._own.stream
+            if own is None or stream.ptr != own.ptr:  # other streams must find it there
                 stream.synchronize()
             return found
 
@@ -124,15 +141,30 @@ class Cuda:
         return self._own.pinned
 
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Pinned memory, or plain where the system gives no more of it: slower, and right too."""
+        """Pinned memory, or plain where the system gives no more of it: slower, and right too.
+
+        Raises:
+            BackendError: the device fails in another way.
+        """
         count = int(np.prod(shape))
         if count == 0:
             return np.empty(shape, dtype)
         try:
-            memory = self.cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
-        except self.cupy.cuda.runtime.CUDARuntimeError:
+            with self.told(), self.cupy.cuda.Device(self._index):
+                memory = self.cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
+        except DeviceMemoryError:
+            self._tell_of_plain_memory()
             return np.empty(shape, dtype)
         return np.frombuffer(memory, dtype, count).reshape(shape)
+
+    def _tell_of_plain_memory(self) -> None:
+        with self._lock:
+            before, self._has_told = self._has_told, True
+        if not before:
+            self._tell(
+                f"{self.name}: the system gives no more pinned memory; copies to the device take "
+                "longer, which changes no number"
+            )
 
     def launch(
         self, source: str, options: tuple[str, ...], name: str, blocks: int, arguments: Any
@@ -151,7 +183,7 @@ class Cuda:
 
     def clear(self) -> None:
         """Give back what was kept for later."""
-        with self.told():
+        with self.told(), self.cupy.cuda.Device(self._index):
             self.cupy.get_default_memory_pool().free_all_blocks()
 
     def batch_bytes(self) -> int:
@@ -161,9 +193,9 @@ class Cuda:
         return max(LEAST_BATCH, min(BATCH_BYTES, free // SHARE))
 
 
-def cupy_backend(index: int) -> Backend:
-    """A GPU that a probe has found to work."""
-    cuda = Cuda(index)
+def cupy_backend(index: int, tell: Callable[[str], None] = lambda note: None) -> Backend:
+    """A GPU that a probe has found to work; `tell` takes what a user should know."""
+    cuda = Cuda(index, tell)
     return Backend(
         cuda.name,
         "cuda",
