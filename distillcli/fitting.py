@@ -36,15 +36,21 @@ class Fitting:
         return [*self.all_of(first, work), *self.all_of(second, work)]
 
     def _tried(self, tile: Tile, work: Callable[[Tile], T]) -> list[T] | None:
-        """None where it does not fit; what was made of the tile is given back by then."""
-        try:
-            with self._backend.active(), np.errstate(all="ignore"):
-                return [work(tile)]
-        except DeviceMemoryError as error:
-            self._halve(tile.stop - tile.start, error)
-        tile.memo.clear()
-        if self._backend.gpu is not None:
-            self._backend.gpu.clear()
+        """None where it does not fit; what was made of the tile is given back by then.
+
+        A pool that keeps pieces for later may have no room and the device have it: once it is
+        cleared there is a second try.
+        """
+        for is_last in (False, True) if self._backend.gpu is not None else (True,):
+            try:
+                with self._backend.active(), np.errstate(all="ignore"):
+                    return [work(tile)]
+            except DeviceMemoryError as error:
+                if is_last:
+                    self._halve(tile.stop - tile.start, error)
+            tile.memo.clear()
+            if self._backend.gpu is not None:
+                self._backend.gpu.clear()
         return None
 
     def _halve(self, rows: int, error: DeviceMemoryError) -> None:

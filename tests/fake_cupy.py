@@ -45,6 +45,7 @@ class State:
 
     def __init__(self) -> None:
         self.largest = 2**62  # bytes of one array
+        self.kept = 0  # bytes of one array for which there is room only once the pool is cleared
         self.launches_left = 2**62
         self.free = 8 * 2**30
         self.devices = 1
@@ -57,7 +58,7 @@ class State:
         self.log.append(what)
 
     def allocate(self, size: int) -> None:
-        if size > self.largest:
+        if size > self.largest or size > (self.kept or size):
             self.happened("full")
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
 
@@ -221,6 +222,7 @@ def _pinned(size: int) -> Any:
 
 def _clear() -> None:
     state.happened("clear")
+    state.kept = 0
     state.places.append(("clear", _own.devices[-1]))
 
 
@@ -232,7 +234,7 @@ def _count() -> int:
 def module() -> ModuleType:
     """What `import cupy` finds."""
     cupy = ModuleType("cupy")
-    cupy.__version__ = "13.6.0"  # type: ignore[attr-defined]
+    cupy.__version__ = "14.2.0"  # type: ignore[attr-defined]
     cupy.__spec__ = SimpleNamespace(name="cupy")  # type: ignore[assignment]
     cupy.ndarray = ndarray  # type: ignore[attr-defined]
     cupy.asarray = lambda value, **kwargs: _device(np.array(value, **kwargs))  # type: ignore[attr-defined]

@@ -132,6 +132,18 @@ def test_the_cka_of_layers_is_that_of_the_cpu(
     assert "full" in gpu.log
 
 
+def test_a_pool_that_is_full(gpu: fake_cupy.State, folder: Path) -> None:
+    """What it keeps for later is given back before a batch is halved, which then need not be."""
+    right = without_time(score())
+    gpu.kept = 128 * 17 * 8 - 1  # the columns of a kernel take more
+    done = distill("score", *PAIR, "--device", "cuda", "--format", "json")
+    assert done.code == 0, done.errors
+    assert without_time(json.loads(done.out)) == right
+    assert [note for note in done.notes if "memory" in note] == []
+    assert "full" in gpu.log
+    assert "clear" in gpu.log
+
+
 def test_no_room_for_a_row(gpu: fake_cupy.State, folder: Path) -> None:
     """That is the device's failure."""
     gpu.largest = 16
