@@ -45,6 +45,7 @@ class State:
 
     def __init__(self) -> None:
         self.largest = 2**62  # bytes of one array
+        self.accelerators: dict[str, list[str]] = {}
         self.kept = 0  # bytes of one array for which there is room only once the pool is cleared
         self.launches_left = 2**62
         self.free = 8 * 2**30
@@ -242,6 +243,10 @@ def module() -> ModuleType:
     cupy.RawModule = RawModule  # type: ignore[attr-defined]
     cupy.get_default_memory_pool = lambda: SimpleNamespace(  # type: ignore[attr-defined]
         free_all_blocks=_clear
+    )
+    cupy._core = SimpleNamespace(  # type: ignore[attr-defined]
+        set_reduction_accelerators=lambda names: state.accelerators.update(reduction=names),
+        set_routine_accelerators=lambda names: state.accelerators.update(routine=names),
     )
     cupy.cuda = SimpleNamespace(  # type: ignore[attr-defined]
         Device=Device,

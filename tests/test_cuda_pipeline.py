@@ -63,8 +63,8 @@ def test_one_wait_per_batch(gpu: fake_cupy.State, folder: Path) -> None:
     assert gpu.log.count("launch pair") == 4
     assert gpu.log.count("copy to host") == 4
     assert gpu.log.count("copy to device") == 3 * 4
-    # One more is the element that the probe looks at.
-    assert gpu.log.count("wait") == 4 + 1
+    # Two more are the element and the product that the probe looks at.
+    assert gpu.log.count("wait") == 4 + 2
 
 
 def test_numbers_are_those_of_the_cpu(gpu: fake_cupy.State, folder: Path) -> None:
@@ -303,8 +303,16 @@ def test_the_probe_goes_on_in_order(gpu: fake_cupy.State, monkeypatch: pytest.Mo
     assert str(probe.probe_gpu(3).missing) == "there is no device cuda:3"
     gpu.largest = 0
     assert str(probe.probe_gpu().missing) == "a one-element kernel does not run"
+    gpu.largest = 8
+    assert str(probe.probe_gpu().missing) == "a matrix product does not run"
     monkeypatch.setattr(probe.importlib.util, "find_spec", lambda name: None)
     assert str(probe.probe_gpu().missing) == "CuPy is not installed"
+
+
+def test_sums_are_left_to_no_accelerator(gpu: fake_cupy.State) -> None:
+    """The bits of a row would depend on the rows that come with it."""
+    choose("cuda")
+    assert gpu.accelerators == {"reduction": [], "routine": []}
 
 
 def test_tf32_is_told(gpu: fake_cupy.State, monkeypatch: pytest.MonkeyPatch) -> None:

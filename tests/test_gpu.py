@@ -231,6 +231,31 @@ def test_bit_for_bit(gpu: bool, dump: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert run_of(dump) == first
 
 
+ROWWISE = [name for name, known in LOGIT_LOSSES.items() if known.least_batch is None]
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_a_row_has_its_bits_in_any_company(name: str, gpu: bool) -> None:
+    """By the plain functions: alone, in a tile, and in a tile that begins one row later."""
+    backend, known = choose("cuda"), LOGIT_LOSSES[name]
+    for classes in (10, 257, 4099):
+        sides = [side.astype(np.float32) for side in pair((34, classes))]
+        labels = np.arange(34) % classes
+
+        def rows(first: int, stop: int, sides: Any = sides, labels: Any = labels) -> Array:
+            with backend.active():
+                teacher, student = (scores(backend, side[first:stop], "float32") for side in sides)
+                given = {"teacher": teacher, "student": student}
+                if "labels" in inspect.signature(known.function).parameters:
+                    given["labels"] = backend.to_device(labels[first:stop])
+                return np.array(backend.to_host(known.function(**given)))
+
+        whole = rows(0, 34)
+        assert np.array_equal(rows(1, 34), whole[1:], equal_nan=True), classes
+        for row in (0, 7, 33):
+            assert np.array_equal(rows(row, row + 1), whole[row : row + 1], equal_nan=True), row
+
+
 def test_out_of_memory(gpu: bool, dump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a limit on the memory, fewer rows at once, the same numbers and a note."""
     first = run_of(dump)

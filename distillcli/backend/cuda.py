@@ -48,6 +48,7 @@ class Cuda:
 
     def __init__(self, index: int, tell: Callable[[str], None] = lambda note: None) -> None:
         self.cupy = importlib.import_module("cupy")
+        _leave_out_accelerators(self.cupy)
         self.device = self.cupy.cuda.Device(index)
         self.name = f"cuda:{index}"
         self._index = index
@@ -191,6 +192,19 @@ class Cuda:
         with self.told(), self.device:
             free = int(self.cupy.cuda.runtime.memGetInfo()[0])
         return max(LEAST_BATCH, min(BATCH_BYTES, free // SHARE))
+
+
+def _leave_out_accelerators(cupy: Any) -> None:
+    """Reductions by CuPy's own kernels, for the whole process.
+
+    CUB adds up the rows of an array in an order of its own choice, which may be another one for
+    another number of rows or another place in memory, and is taken for some arrays only; a row must
+    come to the same bits whatever rows come with it.
+    """
+    for kind in ("reduction", "routine"):
+        choose = getattr(cupy._core, f"set_{kind}_accelerators", None)
+        if choose is not None:
+            choose([])
 
 
 def cupy_backend(index: int, tell: Callable[[str], None] = lambda note: None) -> Backend:
