@@ -31,7 +31,7 @@ def driver_library() -> Any:
 
 
 def probe_gpu(index: int = 0) -> Probe:
-    """Look for CuPy, a driver, a device and a working kernel, in this order.
+    """Look for CuPy, a driver, a device and a working kernel and product, in this order.
 
     CuPy is loaded only where there is a driver for it.
     """
@@ -70,4 +70,11 @@ def probe_gpu(index: int = 0) -> Probe:
     if not works:
         hint = "the device computes wrongly; look at nvidia-smi"
         return stop("kernel", "1 + 1 is not 2", "a one-element kernel gives a wrong result", hint)
+    try:
+        with cupy.cuda.Device(index):
+            ones = cupy.ones((2, 2), cupy.float32)
+            (ones @ ones).get()
+    except Exception as error:  # cuBLAS is a library of its own, loaded at the first product
+        found = f"runs, a matrix product does not: {error}"
+        return stop("kernel", found, "a matrix product does not run", EXTRA_HINT)
     return Probe((*checks, ("kernel", "runs")))
