@@ -385,6 +385,18 @@ def test_soft_targets_have_a_row_for_every_row(folder: Path) -> None:
     )
     np.testing.assert_array_equal(labels, np.where(REAL, TOKENS, -100).reshape(-1))
     assert distill("verify", path).code == 0
+    assert done.data["output"]["rows_nan"] == 1
+    told = "18 rows are not in the figures; "
+    out = " ".join(distill("ensemble", config, "--output", folder / "more.h5").out.split())
+    assert f"{told}1 of them hold NaN in the file, the targets of the other 17 are there" in out
+    for bare, rest in (
+        (np.where(REAL[..., None], TEACHER, np.nan), "18 of them hold NaN in the file, as the"),
+        (TEACHER, "their targets are in the file"),
+    ):
+        np.save(folder / "teacher.npy", bare)
+        out = distill("ensemble", config, "--output", folder / "more.h5", "--overwrite").out
+        assert told + rest in " ".join(out.split())
+    np.save(folder / "teacher.npy", teacher)
     again = scored(
         folder,
         {**LOGITS, "teacher": "targets.h5::targets", "labels": "targets.h5::labels"},

@@ -9,7 +9,6 @@ from typing import Any
 from distillcli.backend import choose
 from distillcli.config import Config
 from distillcli.ensembles.blend_run import BlendRun, Done, hash_of, job_of
-from distillcli.ensembles.blending import Blending
 from distillcli.ensembles.ensemble_result import EnsembleResult
 from distillcli.errors import ConfigError, DataError, DistillError, UsageError
 from distillcli.formats.hdf5.writing import Planned
@@ -143,15 +142,14 @@ def _result(
         held_out=what.figures(held, done.held_from, passes.stop) if held is not None else None,
         pairs=what.pairs(done.all),
         fit=asdict(fit) if fit is not None else None,
-        output=_output(passes, spec, plan, what),
+        output=_output(passes, spec, plan, done),
         nonfinite=what.nonfinite(done.all),
         facts=_facts(passes, notes, started),
     )
 
 
-def _output(
-    passes: Passes, spec: Spec, plan: Mapping[str, Planned], what: Blending
-) -> dict[str, Any]:
+def _output(passes: Passes, spec: Spec, plan: Mapping[str, Planned], done: Done) -> dict[str, Any]:
+    what = done.what
     assert what.config.ensemble is not None
     return {
         "path": str(spec.path),
@@ -160,6 +158,7 @@ def _output(
         "combine": what.config.ensemble.combine,
         "weights_rule": what.weighting.rule,
         "rows": passes.rows_taken,
+        "rows_nan": done.bare,
         "classes": passes.inputs.classes,
         "bytes": spec.path.stat().st_size,
         "datasets": {

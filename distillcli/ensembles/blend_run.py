@@ -62,6 +62,7 @@ class Done:
         what: what was measured.
         all, held_out: the figures of all rows, and of those that no weights were found on.
         held_from: the first of the latter.
+        bare: rows that hold NaN in the file, masked ones too.
         notes: what to know about the file.
     """
 
@@ -69,6 +70,7 @@ class Done:
     all: Finished
     held_out: Finished | None
     held_from: int
+    bare: int
     notes: tuple[str, ...]
 
 
@@ -96,7 +98,8 @@ class BlendRun:
         done = gatherer.totals.finish()
         held = gatherer.held_out.finish() if gatherer.held_out is not None else None
         self._assemble(what, done, gatherer.bare)
-        return Done(what, done, held, gatherer.held_from, tuple(_losses(self.spec, gatherer)))
+        notes = tuple(_losses(self.spec, gatherer))
+        return Done(what, done, held, gatherer.held_from, gatherer.bare, notes)
 
     def _weighting(self, bad: Callable[[Tile], BadRows]) -> Weighting:
         """The weights, from an earlier run of this job if it found them."""

@@ -214,18 +214,28 @@ def _pair(result: EnsembleResult, first: int, second: int) -> Mapping[str, Numbe
     )
 
 
+def _masked(result: EnsembleResult) -> str:
+    """Rows that do not count are written too, if the teachers have anything there."""
+    bare = result.output["rows_nan"] - result.rows_skipped
+    told = "their targets are in the file"
+    if bare:
+        rest = result.rows_masked - bare
+        told = f"{bare:,} of them hold NaN in the file"
+        told += f", the targets of the other {rest:,} are there" if rest else ", as the teachers do"
+    return f"{result.rows_masked:,} rows are not in the figures; {told}"
+
+
 def _end(result: EnsembleResult, page: Page) -> Iterator[RenderableType]:
     facts, output = result.facts, result.output
     counts = ", ".join(f"{text.escape(k)} in {v:,} rows" for k, v in result.nonfinite.items())
     skipped = f"{result.rows_skipped:,} bad rows hold NaN in the file"
-    masked = f"{result.rows_masked:,} rows are not in the figures; their targets are in the file"
     yield from labelled(
         [
             ("fit", _fit(result.fit)),
             ("written", _written(output, page)),
             (Text("warning", "bold red not dim"), counts and f"not finite: {counts}"),
             (Text("skipped", "bold yellow not dim"), skipped if result.rows_skipped else ""),
-            ("masked", masked if result.rows_masked else ""),
+            ("masked", _masked(result) if result.rows_masked else ""),
             *(("note", text.escape(note)) for note in facts["notes"]),
             ("conventions", facts["conventions"]),
             ("time", _time(result)),
