@@ -388,6 +388,29 @@ def test_check_refuses_another_batch_size(tmp_path: Path) -> None:
     assert "losses.kl.temperature 1.0, now 2.0" in done.err
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_diff_calls_no_other_batches_better(tmp_path: Path, weight: float) -> None:
+    """A relation of other batches has only changed, and with it the loss that it counts in."""
+    config = {"strategy": "response", **LOGITS}
+    config["losses"] = [{"name": "pkt", "weight": weight}, {"name": "kl", "temperature": 1.0}]
+
+    def verdicts(size: int, student: str) -> dict[str, str]:
+        for name, more in (("a", {"batch_size": 200}), ("b", {"batch_size": size})):
+            side = LOGITS["student"] if name == "a" else student
+            found = result(tmp_path / "c.yaml", {**config, **more, "student": side})
+            (tmp_path / f"{name}.json").write_text(json.dumps(found))
+        flags = ("--all", "--format", "json")
+        done = distill("diff", tmp_path / "a.json", tmp_path / "b.json", *flags)
+        assert done.code == 0, done.err
+        return {row["name"]: row["verdict"] for row in done.data["numbers"]}
+
+    other = f"{SAMPLE}teacher_b/logits"
+    alike, apart = verdicts(200, other), verdicts(100, other)
+    assert (alike["pkt"], alike["kl"], alike["loss"]) == ("better", "better", "better")
+    assert (apart["pkt"], apart["kl"]) == ("reported", "better")
+    assert apart["loss"] == ("reported" if weight else "better")
+
+
 def test_a_batch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Before any work, with the line of the batch size."""
     rows = 300_000

@@ -1,10 +1,11 @@
 """Two results number by number: what moved, how far it might, and what to make of it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from distillcli.checking.conditions import Difference
+from distillcli.checking.saved import saved_facts
 from distillcli.config import Check, as_data
 from distillcli.metrics import METRICS
 from distillcli.result import Number, Result, finite
@@ -129,8 +130,31 @@ def checked(
 
 
 def side_by_side(baseline: Result, now: Result) -> tuple[Row, ...]:
-    """Every number of two results, without limits."""
-    return tuple(_rows(baseline, now, _shown))
+    """Every number of two results, without limits.
+
+    What relates the rows of batches of one size is neither better nor worse than of another size.
+    """
+    rows = tuple(_rows(baseline, now, _shown))
+    if baseline.facts.get("related_rows") == now.facts.get("related_rows"):
+        return rows
+    apart = _relating(baseline) | _relating(now)
+    return tuple(
+        replace(row, better=None, verdict="reported", reason="of other batches")
+        if row.name in apart and row.verdict in ("better", "worse")
+        else row
+        for row in rows
+    )
+
+
+def _relating(result: Result) -> set[str]:
+    """The terms that relate the rows of a batch, and the loss where one of them counts."""
+    # They load NumPy, which no other comparison needs.
+    from distillcli.losses import LAYER_LOSSES, SCORE_LOSSES
+
+    known = {**LAYER_LOSSES, **SCORE_LOSSES}
+    relating = [name for name, loss in known.items() if loss.least_batch is not None]
+    found = {term for term in result.terms if saved_facts(result, "losses", term) in relating}
+    return found | {"loss" for term in found if result.weights.get(term)}
 
 
 @dataclass(frozen=True)
