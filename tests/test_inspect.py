@@ -219,6 +219,10 @@ class TestLooks:
         plain = looks(tmp_path, values)
         assert (plain.looks, plain.layers) == ("logits", None)
         assert plain.remark == "or hidden states of 4 layers"
+        assert looks(tmp_path, values, "logits").remark is None
+        assert looks(tmp_path, values[:1]).remark is None
+        wide = RNG.normal(size=(4, 2, 20_001)).astype(np.float32)
+        assert looks(tmp_path, wide).remark is None
         assert looks(tmp_path, np.stack([values] * 5)).layers == 5
 
     def test_top_k(self, tmp_path: Path) -> None:

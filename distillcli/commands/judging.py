@@ -20,9 +20,11 @@ from distillcli.inspecting.looks import (
     like_float8,
     look_of_integers,
     look_of_scores,
+    says_scores,
 )
 
 MANY_LAYERS = 200  # a longer first axis is hardly one of layers
+WIDEST_LAYER = 20_000  # and a longer last one hardly that of hidden states
 AS_BFLOAT16 = "looks like bfloat16: {{path: {source}, dtype: bfloat16}}"
 AS_FLOAT8 = "looks like float8: {{path: {source}, dtype: float8_e4m3fn}}, or float8_e5m2"
 AS_QUANTISED = "or quantised scores: {{path: {source}, scale: ..., zero_point: 0}}"
@@ -77,7 +79,7 @@ def _judged(told: ArrayFound, taken: Sample, path: str) -> ArrayFound:
         told = replace(told, remark=remark if fits else None)
         if not fits or not wide:  # which of two types of 8 bits is not told by the bits
             return replace(told, sample=None)
-    return _looked_at(told, look_of_scores(values, name, _kind(told)))
+    return _looked_at(told, look_of_scores(values, name, _kind(told)), name)
 
 
 def _judged_integers(told: ArrayFound, taken: Sample, name: str) -> ArrayFound:
@@ -106,14 +108,15 @@ def _kind(told: ArrayFound) -> str | None:
     return kind if isinstance(kind, str) and kind in KINDS else None
 
 
-def _looked_at(told: ArrayFound, looks: str | None) -> ArrayFound:
+def _looked_at(told: ArrayFound, looks: str | None, name: str) -> ArrayFound:
     """The array with its looks, and layers where it has an axis of them."""
     assert told.shape is not None
     first = told.shape[0]
     if told.rank == 4 or (told.rank == 3 and looks == "hidden_states"):
         return replace(told, looks="hidden_states", layers=first)
     remark = told.remark
-    if told.rank == 3 and looks == "logits" and first <= MANY_LAYERS and _kind(told) is None:
+    unsaid = looks == "logits" and _kind(told) is None and not says_scores(name)
+    if unsaid and told.rank == 3 and 1 < first <= MANY_LAYERS and told.shape[-1] <= WIDEST_LAYER:
         remark = remark or f"or hidden states of {first} layers"
     return replace(told, looks=looks, remark=remark)
 

@@ -130,6 +130,11 @@ def look_of_integers(found: Figures, name: str) -> str:
     return "labels" if found.low >= 0 or found.low == IGNORED else "integers"
 
 
+def says_scores(name: str) -> bool:
+    """Whether a name says that something holds class scores."""
+    return _SCORES.search(name) is not None
+
+
 def hints_at_layers(name: str) -> bool:
     """Whether a name says that something holds hidden states."""
     return _HIDDEN.search(name) is not None and _SCORES.search(name) is None
