@@ -897,6 +897,19 @@ class TestLayers:
             "list one source per layer instead; the shards of a layer are a glob or a list"
         )
 
+    def test_a_file_of_layers_must_be_listed(self, tmp_path):
+        """Each array is a source of its own; with shards, as the glob is written."""
+        layers = {f"layer_{index}": FLOATS for index in range(3)}
+        for shard in range(2):
+            np.savez(tmp_path / f"a{shard}.npz", **layers)
+        error = self.refusal(tmp_path, "a*.npz")
+        assert "holds more than one dataset of [rows, dim]" in error
+        assert error.endswith(
+            "; list one source per layer: [a*.npz::layer_0, a*.npz::layer_1, ...]"
+        )
+        np.savez(tmp_path / "a.npz", labels=np.arange(3))
+        assert "one source per layer" not in self.refusal(tmp_path, "a.npz")
+
     def test_the_layer_of_a_list_is_named(self, tmp_path):
         """A mistake in a list of layers says which."""
         np.save(tmp_path / "a.npy", FLOATS)

@@ -50,17 +50,22 @@ SEQUENCE_LAYERS = Need((3, 4), True, "[rows, positions, dim] or [layers, rows, p
 
 def candidates(infos: Sequence[ArrayInfo], need: Need, wanted: str) -> str:
     """A hint that lists what is there: what fits first, then the names that come nearest."""
+    known = [info for info in infos if info.readable] or list(infos)
+    if not known:
+        return "the file holds no datasets"
+    shown = [f"{i.name} {_size(i)}" for i in ranked(known, need, wanted)[:CANDIDATES]]
+    more = f", and {len(known) - CANDIDATES} more" if len(known) > CANDIDATES else ""
+    return f"it holds {', '.join(shown)}{more}"
+
+
+def ranked(infos: Sequence[ArrayInfo], need: Need, wanted: str) -> list[ArrayInfo]:
+    """Arrays in the order in which they might be meant."""
 
     def order(info: ArrayInfo) -> tuple[bool, float, list[tuple[int, int, str]]]:
         likeness = difflib.SequenceMatcher(None, info.name, wanted).ratio()
         return not need.fits(info), -likeness, natural_key(info.name)
 
-    known = [info for info in infos if info.readable] or list(infos)
-    if not known:
-        return "the file holds no datasets"
-    shown = [f"{i.name} {_size(i)}" for i in sorted(known, key=order)[:CANDIDATES]]
-    more = f", and {len(known) - CANDIDATES} more" if len(known) > CANDIDATES else ""
-    return f"it holds {', '.join(shown)}{more}"
+    return sorted(infos, key=order)
 
 
 def _size(info: ArrayInfo) -> str:

@@ -19,6 +19,7 @@ from distillcli.formats.needs import (
     Need,
     candidates,
     check_array,
+    ranked,
 )
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
 from distillcli.formats.npy import NpyFile
@@ -168,7 +169,9 @@ def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Rea
 def _layers_of(source: SourceLike, role: str, row_dims: int) -> list[Callable[[], Reader]]:
     """How to open each layer of a single source."""
     locations = locate(source, role)
-    members, shape = _opened(locations[0], role, partial(_look_for_layers, locations[0], row_dims))
+    with _one_source_per_layer(locations[0], source, role, row_dims):
+        look = partial(_look_for_layers, locations[0], row_dims)
+        members, shape = _opened(locations[0], role, look)
     if members is not None:
         return [
             partial(_open_member, source, locations, member, role, row_dims) for member in members
@@ -181,6 +184,34 @@ def _layers_of(source: SourceLike, role: str, row_dims: int) -> list[Callable[[]
         hint = "list one source per layer instead; the shards of a layer are a glob or a list"
         raise FormatError(f"{role} in {name_of(source)}", problem, hint)
     return [partial(_open_layer, locations[0], role, row_dims, index) for index in range(shape[0])]
+
+
+@contextmanager
+def _one_source_per_layer(
+    location: Location, source: SourceLike, role: str, row_dims: int
+) -> Iterator[None]:
+    """Where a file has several arrays that might be layers, say how they are named."""
+    try:
+        yield
+    except MissingError as error:
+        names = _layer_names(location, role, row_dims) if location.dataset is None else []
+        if len(names) < 2:
+            raise
+        listed = ", ".join(f"{name_of(source)}::{name}" for name in names[:2])
+        hint = f"{error.hint}; list one source per layer: [{listed}{', ...' * (len(names) > 2)}]"
+        raise MissingError(error.where, error.problem, hint) from None
+
+
+def _layer_names(location: Location, role: str, row_dims: int) -> list[str]:
+    """What might be layers, in natural order where their names are alike."""
+    need = _LAYER_NEEDS[row_dims]
+
+    def names(file: InputFile, container: Container) -> list[str]:
+        with closing(file), closing(container):
+            fitting = [info for info in container.names(location.dtype) if need.fits(info)]
+            return [info.name for info in ranked(fitting, need, role)]
+
+    return _opened(location, role, names)
 
 
 def _look_for_layers(
