@@ -1,6 +1,6 @@
-"""Row statistics on a GPU: CUDA kernels that read every score once, in the type it is stored in.
+"""Row statistics on a GPU: CUDA kernels that read every score once for each temperature.
 
-The sources also compile as plain C++17, with a block of threads on one processor, which is how
+They read it in the type it is stored in. The sources also compile as plain C++17, with a block of threads on one processor, which is how
 tests hold them on machines that have no GPU.
 """
 
