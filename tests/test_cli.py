@@ -303,7 +303,7 @@ def test_doctor(folder: Path) -> None:
         assert re.search(rf"^ *{library} +\d", done.out, re.M)
     assert re.search(r"device.* cpu\b", done.out)
     assert "CuPy is not installed" in done.out
-    assert "has not run on a GPU yet" in done.out
+    assert "never on a GPU" in done.out
 
 
 # --- quick use, settings and what beats what --------------------------------------------------

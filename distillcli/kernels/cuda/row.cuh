@@ -43,15 +43,15 @@ namespace distill {
 constexpr bool DIVERGENT = DISTILL_FORWARD || DISTILL_REVERSE;
 // The divergences are at temperature 1, and share their exponentials with what is asked there.
 constexpr bool SHARED = DIVERGENT && DISTILL_ONES && !DISTILL_TEMPERED;
-constexpr int RANKS = 5;
+[[maybe_unused]] constexpr int RANKS = 5;
 // A score may be so far above the reference, in units of the lower temperature, before the sums
 // move: an exponent that is rounded once more costs few bits then.
-constexpr double SPAN = 4.0;
+[[maybe_unused]] constexpr double SPAN = 4.0;
 // The centre moves when so many times the mass that it is the mean of has been seen.
-constexpr double GROWTH = 16.0;
+[[maybe_unused]] constexpr double GROWTH = 16.0;
 // Student exponentials so far above the teacher's come from rows, or parts of rows, that are far
 // apart; what they add is had from the plain sums.
-constexpr double APART = 1048576.0;
+[[maybe_unused]] constexpr double APART = 1048576.0;
 
 struct Temperature {
   double value;

@@ -8,7 +8,7 @@ namespace distill {
 
 constexpr int BLOCK = 256;
 constexpr int WARP = 32;
-constexpr int WARPS = BLOCK / WARP;
+[[maybe_unused]] constexpr int WARPS = BLOCK / WARP;
 constexpr int MOST = 24;  // numbers that are reduced at once
 
 struct Add {
