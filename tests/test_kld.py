@@ -240,6 +240,7 @@ def test_the_arithmetic_on_every_array_library(library: Library, dtype: str) -> 
     labels = library.array([3, 1], "int64")
     nll = -np.log([p[0, 3] / (p[0, :2].sum() + rest), second[1]])
     np.testing.assert_allclose(library.host(known.nll(labels)), nll, rtol=1e-6)
+    assert library.host(known.holds_below(labels)).tolist() == [1.0, 0.0]
     sure = library.host(1.0 / known.softened(1.0).total)
     np.testing.assert_allclose(sure, [first.max(), second.max()], rtol=1e-6)
     assert library.host(known.top).tolist() == [0, 0]

@@ -194,7 +194,8 @@ def _one_source_per_layer(
     try:
         yield
     except MissingError as error:
-        names = _layer_names(location, role, row_dims) if location.dataset is None else []
+        one = location.dataset is None and len(source.parts) == 1
+        names = _layer_names(location, role, row_dims) if one else []
         if len(names) < 2:
             raise
         listed = ", ".join(f"{name_of(source)}::{name}" for name in names[:2])
