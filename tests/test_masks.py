@@ -493,7 +493,7 @@ def test_a_label_at_a_kept_row(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"positions": {"skip": 3}}, "positions.skip: unknown key; the keys here are skip_first"),
+        ({"positions": {"skip": 3}}, "positions.skip: unknown key; did you mean skip_first?"),
         ({"positions": 3}, "positions: must be a mapping of keys to values, not 3"),
         ({"positions": {"skip_first": -1}}, "must be a whole number of at least 0, not -1"),
         ({"ignore_index": "pad"}, 'ignore_index: must be none or a whole number, not "pad"'),
