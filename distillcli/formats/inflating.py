@@ -8,7 +8,7 @@ from typing import Any
 try:
     from isal import isal_zlib as _library
 except ImportError:
-    import zlib as _library  # type: ignore[no-redef]
+    import zlib as _library  # type: ignore[no-redef]  # it has the same names
 
 FASTEST = "ISA-L"
 WITH_HEADER, BARE = 15, -15  # how a stream begins, and the size of its window: RFC 1950, RFC 1951

@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.kernels.wanted import Wanted, mended
+from distillcli.kernels.wanted import NARROW, Wanted, mended
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics import Logits, kl
 
 Array = npt.NDArray[Any]
 
-# With fewer classes than this a row is too short for a loop of its own: classes go first then, and
-# one pass handles the same class of all rows.
-NARROW = 64
 # The plain sum of p log(p/q) loses digits as distributions come close. Rows whose divergence is
 # below are computed again, as a sum of terms that cannot be negative.
 PLAIN_ABOVE = {np.dtype(np.float32): 0.03, np.dtype(np.float64): 1e-4}
@@ -184,16 +181,16 @@ def _copied(values: Array, out: Array) -> Array:
 def _leave(sheet: _Sheet, wanted: Wanted) -> None:
     """What is asked about one side alone."""
     scores = sheet.scores
-    if wanted.asks(wanted.tops, scores) and "top" not in vars(scores):
+    if scores in wanted.tops and "top" not in vars(scores):
         scores.top = sheet.top()
-    if wanted.asks(wanted.ones, scores):
+    if scores in wanted.ones:
         sheet.to_temperature_one()
 
 
 def _leave_entropy(sheet: _Sheet, wanted: Wanted) -> None:
     """The last that is asked: it spends the exponentials."""
     scores = sheet.scores
-    if wanted.asks(wanted.entropies, scores):
+    if scores in wanted.entropies:
         entropy = sheet.entropy()
         scores.entropy = mended(
             entropy, ~np.isfinite(entropy), lambda rows: scores.taken(rows).entropy

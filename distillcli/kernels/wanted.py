@@ -11,10 +11,16 @@ from distillcli.numerics import Logits
 
 Array = npt.NDArray[Any]
 
+# With fewer classes than this a row is too short for a loop of its own: rows are computed side by
+# side then, and one pass handles the same class of all of them.
+NARROW = 64
+
 
 @dataclass(frozen=True)
 class Wanted:
     """What will be asked about the scores of a tile, and nothing else.
+
+    Scores are among those of a field if they are the same object: nothing else makes two equal.
 
     Args:
         pair: (p, q), teacher and student, of whom something is asked together; None if nothing is.
@@ -46,15 +52,11 @@ class Wanted:
         """Whether any divergence is needed."""
         return self.pair is not None and (self.forward or self.reverse)
 
-    def asks(self, among: Sequence[Logits], scores: Logits) -> bool:
-        """Whether these scores, and not others like them, are among those."""
-        return scores in among
-
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""
         paired = self.pair or ()
         singles = {id(one): one for one in (*self.ones, *self.tops)}
-        return [one for one in singles.values() if not self.asks(paired, one)]
+        return [one for one in singles.values() if one not in paired]
 
 
 def mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:

@@ -37,6 +37,6 @@ def installed() -> bool:
 
 def _load() -> None:
     try:
-        import hdf5plugin  # noqa: F401
+        import hdf5plugin  # noqa: F401 - loading it makes its filters known
     except ImportError:
         return

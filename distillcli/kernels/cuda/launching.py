@@ -48,7 +48,7 @@ def fill(wanted: Wanted, device: Device) -> None:
 def _alone(scores: Logits, wanted: Wanted, device: Device) -> None:
     given = _Given.of(scores)
     rows, classes = given.values.shape
-    ones = frozenset({"ones"}) if wanted.asks(wanted.ones, scores) else frozenset()
+    ones = frozenset({"ones"}) if scores in wanted.ones else frozenset()
     variant = Variant(given.element, given.element, given.real, lanes(classes), ones)
     found = _run(device, variant, "alone", rows, (given.values, rows, classes), given)
     _leave(scores, "teacher", found, wanted, given)
@@ -93,7 +93,7 @@ def _asked(p: Logits, q: Logits, wanted: Wanted) -> set[str]:
         "squares": wanted.squares and raw,
         "cosine": wanted.cosine and raw,
         "above": wanted.above is not None,
-        "ones": any(wanted.asks(wanted.ones, one) for one in (p, q)),
+        "ones": any(one in wanted.ones for one in (p, q)),
     }
     return {name for name, wish in wishes.items() if wish}
 
@@ -121,9 +121,9 @@ def _leave(
     xp = namespace(given.values)
     scores.max = cast(found[f"{side}_max"], getattr(xp, given.real))
     scores.finite = found[f"{side}_finite"] != 0
-    if wanted.asks(wanted.tops, scores) or scores is wanted.above:
+    if scores in wanted.tops or scores is wanted.above:
         scores.top = cast(found[f"{side}_top"], xp.int64)
-    if wanted.asks(wanted.ones, scores):
+    if scores in wanted.ones:
         scores.learn_total(1.0, found[f"{side}_total"])
-        if wanted.asks(wanted.entropies, scores):
+        if scores in wanted.entropies:
             scores.entropy = found[f"{side}_entropy"]

@@ -7,13 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels.fast import layout, narrow, wide
-from distillcli.kernels.wanted import Wanted, mended
+from distillcli.kernels.wanted import NARROW, Wanted, mended
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics import Logits, kl
 
 Array = npt.NDArray[Any]
 
-NARROW = 64  # with fewer classes rows are computed side by side
 # How the loops tell stored types apart.
 READ_AS = {"float16": np.uint16, "bfloat16": np.int16, "float32": np.float32, "float64": np.float64}
 NO_TOPS = np.empty(0, np.int64)
@@ -22,17 +21,19 @@ NO_TOPS = np.empty(0, np.int64)
 def fill(wanted: Wanted) -> None:
     """Compute what is wanted and leave it with the scores, which then need not compute it."""
     for scores in wanted.alone():
-        table = _swept((scores,), wanted)
-        _leave(scores, table[: layout.SIDE], wanted, paired=False)
+        asked = _asked(scores, wanted, paired=False)
+        table = _swept((scores,), (asked,), wanted)
+        _leave(scores, table[: layout.SIDE], wanted, asked)
     if wanted.pair is not None:
-        table = _swept(wanted.pair, wanted)
         p, q = wanted.pair
-        _leave(p, table[: layout.SIDE], wanted, paired=True)
-        _leave(q, table[layout.SIDE : layout.PAIR], wanted, paired=True)
+        of_p, of_q = (_asked(scores, wanted, paired=True) for scores in (p, q))
+        table = _swept((p, q), (of_p, of_q), wanted)
+        _leave(p, table[: layout.SIDE], wanted, of_p)
+        _leave(q, table[layout.SIDE : layout.PAIR], wanted, of_q)
         _leave_pair(table[layout.PAIR :], wanted)
 
 
-def _swept(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
+def _swept(sides: tuple[Logits, ...], asked: tuple[int, ...], wanted: Wanted) -> Array:
     """One call of the loops: float64 [COLUMNS, rows], good until the thread's next call."""
     read = [_readable(scores) for scores in sides]
     dtype = np.result_type(*(arithmetic for _, arithmetic in read))
@@ -40,7 +41,6 @@ def _swept(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
     table = _scratch.of("table", (layout.COLUMNS, rows), np.dtype(np.float64))
     is_narrow = classes < NARROW
     loops, shape = (narrow if is_narrow else wide), (4, classes, narrow.LANES)[: 2 + is_narrow]
-    asked = [_asked(scores, wanted, paired) for scores in sides]
     loops.sweep(
         read[0][0],
         read[-1][0],
@@ -82,13 +82,13 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _asked(scores: Logits, wanted: Wanted, paired: bool) -> int:
-    top = wanted.asks(wanted.tops, scores) or (paired and wanted.above is scores)
+def _asked(scores: Logits, wanted: Wanted, *, paired: bool) -> int:
+    top = scores in wanted.tops or (paired and wanted.above is scores)
     return (
         layout.TOP * top
         + layout.TOTAL * (paired and wanted.divergent)
-        + layout.ONE * wanted.asks(wanted.ones, scores)
-        + layout.ENTROPY * wanted.asks(wanted.entropies, scores)
+        + layout.ONE * (scores in wanted.ones)
+        + layout.ENTROPY * (scores in wanted.entropies)
     )
 
 
@@ -110,9 +110,8 @@ def _tops(sides: tuple[Logits, ...], wanted: Wanted) -> Array:
     return np.ascontiguousarray(wanted.above.top, np.int64)
 
 
-def _leave(scores: Logits, found: Array, wanted: Wanted, *, paired: bool) -> None:
+def _leave(scores: Logits, found: Array, wanted: Wanted, asked: int) -> None:
     """What is asked about one side alone."""
-    asked = _asked(scores, wanted, paired)
     scores.max = found[layout.MAX_AT].astype(_readable_type(scores))
     scores.finite = np.isfinite(found[layout.MAX_AT]) & (found[layout.MASKED_AT] == 0)
     if asked & layout.TOP:

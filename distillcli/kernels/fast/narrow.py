@@ -19,6 +19,7 @@ from distillcli.kernels.fast.layout import (
     ENTROPY_AT,
     FORWARD,
     FORWARD_AT,
+    MASKED,
     MASKED_AT,
     MAX_AT,
     ONE,
@@ -46,7 +47,6 @@ from distillcli.kernels.fast.scalars import (
 )
 
 LANES = 64
-MASKED = -1e30  # stands for the score of a masked class where differences are taken
 
 
 @compiled

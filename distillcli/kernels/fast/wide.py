@@ -19,6 +19,7 @@ from distillcli.kernels.fast.layout import (
     ENTROPY_AT,
     FORWARD,
     FORWARD_AT,
+    MASKED,
     MASKED_AT,
     MAX_AT,
     ONE,
@@ -48,7 +49,6 @@ from distillcli.kernels.fast.scalars import (
 )
 
 BLOCK = 1024
-MASKED = -1e30  # stands for the score of a masked class where differences are taken
 
 
 @compiled
