@@ -18,7 +18,8 @@ import numpy.typing as npt
 from distillcli.backend import Array, Backend
 from distillcli.errors import DataError
 from distillcli.formats import Reader, widen
-from distillcli.numerics import Kind, Logits, Stored, widened
+from distillcli.numerics.scores import Kind, Logits
+from distillcli.numerics.stored import Stored, widened
 
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows

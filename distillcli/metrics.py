@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillcli.backend import Array, namespace
-from distillcli.numerics import Logits, row_sum, widen
+from distillcli.numerics.arrays import row_sum, widen
+from distillcli.numerics.scores import Logits
 
 Role = Literal["teacher", "student", "labels", "hidden"]
 Finish = Literal["mean", "stderr", "quantile", "max", "ece", "root", "exp", "exp_stderr", "given"]

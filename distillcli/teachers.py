@@ -6,7 +6,8 @@ from typing import Literal
 
 from distillcli.backend import Array, namespace
 from distillcli.errors import ConfigError
-from distillcli.numerics import Logits, at_least, cast, check_same_shape
+from distillcli.numerics.arrays import at_least, cast, check_same_shape
+from distillcli.numerics.scores import Logits
 
 Combine = Literal["logits", "probabilities", "log_probabilities"]
 

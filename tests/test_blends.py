@@ -8,7 +8,7 @@ import reference
 
 from distillcli import teachers
 from distillcli.kernels.blends import blend
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 INF = np.inf
 TOLERANCE = {"float64": {"rtol": 1e-11, "atol": 1e-12}, "float32": {"rtol": 1e-5, "atol": 1e-5}}

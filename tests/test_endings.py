@@ -93,11 +93,11 @@ def test_any_moment(
 
 THREAD_BUSY = """
 import time
-from distillcli import numerics
-made = numerics.Logits.__init__
+from distillcli.numerics import scores
+made = scores.Logits.__init__
 def slow(*arguments, **more):
     time.sleep(60)
-numerics.Logits.__init__ = slow
+scores.Logits.__init__ = slow
 """
 MAIN_BUSY = """
 import hashlib

@@ -15,7 +15,8 @@ from distillcli import kernels
 from distillcli.formats import widen
 from distillcli.formats.elements import BFLOAT16, Element, element_of
 from distillcli.kernels import Wanted, fill, kernel_for
-from distillcli.numerics import Logits, Stored
+from distillcli.numerics.scores import Logits
+from distillcli.numerics.stored import Stored
 
 Array = np.ndarray[Any, Any]
 needs_numba = pytest.mark.skipif(NO_FAST is not None, reason=str(NO_FAST))
@@ -182,7 +183,7 @@ def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
     script = """
 import numpy as np
 from distillcli.kernels import Wanted, fill
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.kernels.fast import wide
 p, q = Logits(np.ones((2, 100), np.float32)), Logits(np.ones((2, 100), np.float32))
 fill(Wanted((p, q), 2.0, ones=(q,)), "fast")

@@ -24,7 +24,8 @@ from distillcli.backend import Backend, choose, cuda
 from distillcli.formats.elements import BFLOAT16, widen
 from distillcli.kernels import Wanted, fill
 from distillcli.losses import LOGIT_LOSSES, Loss
-from distillcli.numerics import Logits, Stored, widened
+from distillcli.numerics.scores import Logits
+from distillcli.numerics.stored import Stored, widened
 
 Array = np.ndarray[Any, Any]
 ELEMENTS = ("float16", "bfloat16", "float32", "float64")

@@ -9,7 +9,7 @@ import pytest
 from kernels import KERNELS
 
 from distillcli.kernels import Wanted, fill
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 Array = np.ndarray[Any, Any]
 DTYPES = ("float32", "float64")

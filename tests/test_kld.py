@@ -14,7 +14,7 @@ from runs import scored
 
 from distillcli.errors import ConfigError, DataError, FormatError, MissingError
 from distillcli.formats import open_rows
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.result import Result
 from distillcli.strategy.floored import Floored
 

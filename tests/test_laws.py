@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from distillcli import metrics
 from distillcli.losses import LOGIT_LOSSES, LOSSES, Loss
 from distillcli.losses.table import Law
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 # Sixty-fourths up to 1e4: sums and differences of them are exact in both types.

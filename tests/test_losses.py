@@ -25,7 +25,7 @@ from distillcli.losses import (
     Loss,
     Parameter,
 )
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.teachers import blend
 
 CASES_FOLDER = Path(__file__).parent / "cases"

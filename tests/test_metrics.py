@@ -10,7 +10,7 @@ from libraries import LIBRARIES, Library
 
 from distillcli.losses import LOGIT_LOSSES
 from distillcli.metrics import COLUMNS, METRICS, available, rows
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 INF = math.inf
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])

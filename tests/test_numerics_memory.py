@@ -9,7 +9,7 @@ import pytest
 
 from distillcli import metrics
 from distillcli.losses import LABEL_LOSSES, LOGIT_LOSSES
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 
 @pytest.fixture(autouse=True)

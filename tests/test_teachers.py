@@ -11,7 +11,7 @@ import reference
 from libraries import LIBRARIES, Library
 
 from distillcli.errors import ConfigError, MismatchError
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.teachers import blend
 
 CASES = json.loads((Path(__file__).parent / "cases" / "loss_cases.json").read_text())

@@ -10,8 +10,8 @@ import reference
 from kernels import KERNELS
 from runs import ROOT, distill, saved, scored, written
 
-from distillcli import numerics
 from distillcli.losses import LABEL_LOSSES, LAYER_LOSSES, LOSSES, SCORE_LOSSES, Loss
+from distillcli.numerics import scores
 
 SAMPLE = f"{ROOT}/sample_data/digits.h5::"
 ROWS, SIZE = 20, 6
@@ -527,6 +527,6 @@ def test_terms_at_several_temperatures_are_those_of_runs_of_their_own(
     def called(*arguments: object) -> None:
         pytest.fail("a divergence that no kernel has left")
 
-    monkeypatch.setattr(numerics, "kl", called)
+    monkeypatch.setattr(scores, "kl", called)
     together = scored(tmp_path, {**config, "losses": losses})
     assert list(together.terms.values()) == [value for one in apart for value in one.terms.values()]

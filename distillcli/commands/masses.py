@@ -14,7 +14,7 @@ from distillcli.formats.listing import Found
 from distillcli.formats.readers import StoredArray
 from distillcli.inspecting.inspection import ArrayFound
 from distillcli.inspecting.looks import KINDS, LOG_TOLERANCE
-from distillcli.numerics import Kind
+from distillcli.numerics.scores import Kind
 from distillcli.strategy.topk import log_probabilities
 
 Values = NDArray[np.float64]

@@ -12,7 +12,7 @@ from distillcli.config import Config
 from distillcli.ensembles.ensemble_result import Figures, Pair, Side
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.kernels import Wanted, fill
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.result import Number, finite
 from distillcli.strategy.badrows import or_without_classes
 from distillcli.strategy.inputs import Inputs

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli import teachers
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.teachers import Combine, Share
 
 Array = npt.NDArray[Any]

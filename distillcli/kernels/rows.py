@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from distillcli.kernels.wanted import NARROW, Wanted, mended
 from distillcli.losses.features import cosine, mse
-from distillcli.numerics import Logits, kl
+from distillcli.numerics.divergence import kl
+from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 

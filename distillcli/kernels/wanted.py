@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 

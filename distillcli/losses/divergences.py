@@ -10,16 +10,15 @@ import math
 from distillcli.backend import Array, namespace
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
 from distillcli.losses.table import Share, Temperature, loss
-from distillcli.numerics import (
+from distillcli.numerics.arrays import at_least, row_sum
+from distillcli.numerics.divergence import (
     LOWEST_GAP,
-    Logits,
-    at_least,
     jsd_term,
     log_ratio,
     probability_gap,
-    row_sum,
     weighted_by_p,
 )
+from distillcli.numerics.scores import Logits
 
 HINTON = "Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2"
 

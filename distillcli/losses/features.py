@@ -5,7 +5,7 @@ Every function takes arrays [rows, dim] of finite numbers and returns the loss o
 
 from distillcli.backend import Array, namespace
 from distillcli.losses.table import Loss, Threshold, loss
-from distillcli.numerics import check_same_shape, row_sum, scale_rows, widen
+from distillcli.numerics.arrays import check_same_shape, row_sum, scale_rows, widen
 
 FEATURE_LOSSES: dict[str, Loss] = {}
 

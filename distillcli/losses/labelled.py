@@ -15,7 +15,9 @@ from distillcli.losses.pairs import (
     pair,
 )
 from distillcli.losses.table import Temperature, Weight, loss
-from distillcli.numerics import Logits, as_logits, at, kl
+from distillcli.numerics.arrays import at
+from distillcli.numerics.divergence import kl
+from distillcli.numerics.scores import Logits, as_logits
 
 
 @loss(

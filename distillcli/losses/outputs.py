@@ -9,7 +9,8 @@ from distillcli.losses.features import huber as feature_huber
 from distillcli.losses.features import mse as feature_mse
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
 from distillcli.losses.table import Temperature, Threshold, Weight, loss
-from distillcli.numerics import Logits, row_sum, widen
+from distillcli.numerics.arrays import row_sum, widen
+from distillcli.numerics.scores import Logits
 
 
 @loss(

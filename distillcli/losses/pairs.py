@@ -3,7 +3,8 @@
 from distillcli.backend import Array
 from distillcli.errors import MismatchError
 from distillcli.losses.table import Loss
-from distillcli.numerics import Logits, as_logits, check_same_shape
+from distillcli.numerics.arrays import check_same_shape
+from distillcli.numerics.scores import Logits, as_logits
 
 LABEL_LOSSES: dict[str, Loss] = {}
 LOGIT_LOSSES: dict[str, Loss] = {}

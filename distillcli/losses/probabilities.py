@@ -8,7 +8,9 @@ from distillcli.errors import MismatchError
 from distillcli.losses.features import unaligned
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
 from distillcli.losses.table import Temperature, Weight, loss
-from distillcli.numerics import ROUNDING, Logits, as_logits, probability_gap, row_sum
+from distillcli.numerics.arrays import ROUNDING, row_sum
+from distillcli.numerics.divergence import probability_gap
+from distillcli.numerics.scores import Logits, as_logits
 
 
 @loss(

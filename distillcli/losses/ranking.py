@@ -9,7 +9,8 @@ from collections.abc import Callable
 from distillcli.backend import Array, namespace
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, pair
 from distillcli.losses.table import Ranks, Weight, loss
-from distillcli.numerics import Logits, at, at_least, row_sum, widen
+from distillcli.numerics.arrays import at, at_least, row_sum, widen
+from distillcli.numerics.scores import Logits
 
 
 @loss(

@@ -10,7 +10,7 @@ from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
 from distillcli.losses.features import huber, unaligned, unit
 from distillcli.losses.table import Loss, Order, Weight, loss
-from distillcli.numerics import ROUNDING, at_least, row_sum, widen
+from distillcli.numerics.arrays import ROUNDING, at_least, row_sum, widen
 
 RELATION_LOSSES: dict[str, Loss] = {}
 

@@ -9,7 +9,9 @@ from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
 from distillcli.losses.features import unit
 from distillcli.losses.table import Count, Loss, loss
-from distillcli.numerics import Logits, kl, row_sum, widen
+from distillcli.numerics.arrays import row_sum, widen
+from distillcli.numerics.divergence import kl
+from distillcli.numerics.scores import Logits
 
 SEQUENCE_LOSSES: dict[str, Loss] = {}
 

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from distillcli.backend import Array
-from distillcli.numerics import as_logits
+from distillcli.numerics.scores import as_logits
 
 Family = Literal["labels", "logits", "features", "relations", "sequences"]
 Law = Literal[

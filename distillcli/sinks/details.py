@@ -15,7 +15,8 @@ from distillcli.backend import Array
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import Columns, Measure
-from distillcli.numerics import Logits, widen
+from distillcli.numerics.arrays import widen
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.counting import GROUPED
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.measures import Scoring

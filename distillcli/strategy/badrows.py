@@ -6,7 +6,8 @@ from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
-from distillcli.numerics import Logits, finite_rows
+from distillcli.numerics.arrays import finite_rows
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.alignment import STUDENT, check_tokens
 from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.inputs import Inputs

@@ -12,7 +12,7 @@ from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, DataError
 from distillcli.fold import BadRows
 from distillcli.losses import LABEL_LOSSES, LAYER_LOSSES, SCORE_LOSSES, Loss
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 
 
 def loss_of(term: LossTerm) -> Loss:

@@ -15,7 +15,7 @@ from distillcli.batches import PRODUCT_ROWS, Input, Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.formats import widen
-from distillcli.numerics import ROUNDING
+from distillcli.numerics.arrays import ROUNDING
 from distillcli.strategy.batchwise import loss_of, rows_that_count
 from distillcli.strategy.inputs import Inputs
 

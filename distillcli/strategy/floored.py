@@ -12,7 +12,9 @@ from functools import cached_property
 
 from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
-from distillcli.numerics import Logits, Softened, cast, row_sum, widen
+from distillcli.numerics.arrays import cast, row_sum, widen
+from distillcli.numerics.scores import Logits
+from distillcli.numerics.softened import Softened
 
 SPAN = 15.99  # a row whose lowest value is so far below the highest one has a floor
 NOTHING = -1e30  # a score of no mass on either side; unlike -infinity it takes the fast path

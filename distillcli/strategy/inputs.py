@@ -18,7 +18,7 @@ from distillcli.errors import (
 from distillcli.formats import GROUPS, MASK, TOKENS, Reader, open_layers, open_rows
 from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
-from distillcli.numerics import Kind
+from distillcli.numerics.scores import Kind
 from distillcli.strategy.alignment import STUDENT, TEACHER
 from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.counting import GROUPED, MASKED, only_counted

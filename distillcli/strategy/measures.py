@@ -10,7 +10,7 @@ from distillcli.backend import Array
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows, Columns, Measure
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.badrows import or_without_classes
 from distillcli.strategy.batchwise import Related, related_rows
 from distillcli.strategy.cka import Alignment, alignment, keeps_positions

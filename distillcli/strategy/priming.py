@@ -10,7 +10,7 @@ from distillcli.batches import Tile
 from distillcli.kernels import Wanted, fill
 from distillcli.losses.table import Ask
 from distillcli.metrics import METRICS
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.terms import Target, Term
 
 

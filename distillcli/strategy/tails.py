@@ -14,7 +14,7 @@ from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
 from distillcli.config import Config
 from distillcli.errors import ConfigError
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.result import finite
 from distillcli.strategy.floored import Floored, floored
 from distillcli.strategy.incomplete import check, has_mass, lacking

@@ -11,7 +11,8 @@ from distillcli.config import Config, LossTerm
 from distillcli.errors import MismatchError
 from distillcli.losses import Loss
 from distillcli.losses.pairs import ANY_KINDS
-from distillcli.numerics import Logits, multiplied
+from distillcli.numerics.products import multiplied
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.batchwise import Related, loss_of
 from distillcli.strategy.inputs import Inputs
 

@@ -16,7 +16,8 @@ from distillcli.backend import Array, namespace
 from distillcli.batches import Input, Tile
 from distillcli.errors import DataError
 from distillcli.formats import widen as widen_stored
-from distillcli.numerics import Kind, Logits, row_sum, widen
+from distillcli.numerics.arrays import row_sum, widen
+from distillcli.numerics.scores import Kind, Logits
 
 EPSILON = 2.0**-50
 SLACK = 1e-6

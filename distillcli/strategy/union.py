@@ -7,7 +7,8 @@ import numpy as np
 
 from distillcli.backend import Array, namespace
 from distillcli.batches import Tile
-from distillcli.numerics import Logits, at_least, row_sum
+from distillcli.numerics.arrays import at_least, row_sum
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.topk import Numbers, TopK, beside, class_numbers, log, top_k
 
 ROUNDS = 8  # of finding what fits two bounds; from the best without bounds, three are enough

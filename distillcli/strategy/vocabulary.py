@@ -16,7 +16,7 @@ from distillcli.batches import Input, Tile
 from distillcli.config import Config, Source
 from distillcli.errors import FormatError, MismatchError
 from distillcli.formats import CLASS_MAP, describe, open_rows
-from distillcli.numerics import widen
+from distillcli.numerics.arrays import widen
 from distillcli.result import finite
 from distillcli.strategy.batchwise import loss_of
 from distillcli.sums.totals import Finished

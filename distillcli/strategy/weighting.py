@@ -15,7 +15,8 @@ from distillcli.config import Ensemble
 from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.kernels import blends
-from distillcli.numerics import Logits, cast
+from distillcli.numerics.arrays import cast
+from distillcli.numerics.scores import Logits
 from distillcli.strategy.mixture import ROWS, Fit, Floats, fit
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import RowValues

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.errors import DataError
-from distillcli.numerics import Logits
+from distillcli.numerics.scores import Logits
 from distillcli.targets.spec import Spec
 
 Array = npt.NDArray[Any]

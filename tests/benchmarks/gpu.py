@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from distillcli.backend import Backend, choose
 from distillcli.kernels import Wanted, fill
-from distillcli.numerics import Logits, Stored, widened
+from distillcli.numerics.scores import Logits
+from distillcli.numerics.stored import Stored, widened
 
 SHAPES = [(8192, 128256), (16384, 32000)]
 DRY_SHAPES = [(64, 2500), (128, 300)]

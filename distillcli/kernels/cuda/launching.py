@@ -15,7 +15,8 @@ from distillcli.kernels.cuda.variant import (
     source_text,
 )
 from distillcli.kernels.wanted import Wanted
-from distillcli.numerics import Logits, cast
+from distillcli.numerics.arrays import cast
+from distillcli.numerics.scores import Logits
 
 
 @dataclass(frozen=True)
