@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,8 @@ def test_the_probe_goes_on_in_order(gpu: fake_cupy.State, monkeypatch: pytest.Mo
     assert str(probe.probe_gpu().missing) == "a one-element kernel does not run"
     gpu.largest = 8
     assert str(probe.probe_gpu().missing) == "a matrix product does not run"
+    monkeypatch.setattr(sys.modules["cupy"], "__version__", "13.6.0")
+    assert str(probe.probe_gpu().missing) == "CuPy 13.6.0 is too old"
     monkeypatch.setattr(probe.importlib.util, "find_spec", lambda name: None)
     assert str(probe.probe_gpu().missing) == "CuPy is not installed"
 

@@ -10,6 +10,7 @@ from typing import Any
 EXTRA_HINT = (
     "install CuPy for your CUDA version: pip install 'cupy-cuda12x[ctk]' (or 'cupy-cuda13x[ctk]')"
 )
+OLDEST = 14  # of CuPy, which is what the extras ask for
 DRIVERS = {"Linux": "libcuda.so.1", "Windows": "nvcuda.dll"}
 
 
@@ -50,6 +51,9 @@ def probe_gpu(index: int = 0) -> Probe:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # CuPy raises many kinds of error when a CUDA library is missing
         return stop("CuPy", f"does not load: {error}", "CuPy does not load", EXTRA_HINT)
+    if int(cupy.__version__.partition(".")[0]) < OLDEST:
+        hint = f"version {OLDEST} is needed: pip install -U 'cupy-cuda12x[ctk]' (or cupy-cuda13x)"
+        return stop("CuPy", cupy.__version__, f"CuPy {cupy.__version__} is too old", hint)
     checks.append(("CuPy", cupy.__version__))
     try:
         count = cupy.cuda.runtime.getDeviceCount()

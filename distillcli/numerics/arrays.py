@@ -12,10 +12,7 @@ ROUNDING = 2.0**-46
 
 def cast(x: Array, dtype: Any) -> Array:
     """The array in another type; itself if it has that type."""
-    xp = namespace(x)
-    if hasattr(xp, "astype"):
-        return xp.astype(x, dtype, copy=False)
-    return x.astype(dtype, copy=False)  # CuPy before 14
+    return namespace(x).astype(x, dtype, copy=False)
 
 
 def widen(x: Array) -> Array:

@@ -30,6 +30,5 @@ def multiplied(features: Array, matrix: Array, *, start: int, cell: int) -> Arra
     parts = [
         xp.matmul(features[index * cell : (index + 1) * cell, :], matrix) for index in range(cells)
     ]
-    join = xp.concat if hasattr(xp, "concat") else xp.concatenate  # CuPy before 14
-    product = parts[0] if cells == 1 else join(parts, axis=0)
+    product = parts[0] if cells == 1 else xp.concat(parts, axis=0)
     return product[before : before + rows, :]

@@ -130,8 +130,7 @@ class TopK:
 def beside(columns: Array, *last: Array) -> Array:
     """[rows, k] and some [rows] as further columns."""
     xp = namespace(columns)
-    join = xp.concat if hasattr(xp, "concat") else xp.concatenate  # CuPy before 14
-    return join([columns, *(one[:, None] for one in last)], axis=-1)
+    return xp.concat([columns, *(one[:, None] for one in last)], axis=-1)
 
 
 def log(mass: Array) -> Array:
