@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -11,29 +11,21 @@ from distillcli.errors import FormatError, MissingError
 from distillcli.formats.files import InputFile
 from distillcli.formats.needs import (
     LABELS,
-    LAYERS,
     LOGITS,
     SCALES,
-    SEQUENCE_LAYERS,
-    SEQUENCES,
     Need,
     candidates,
     check_array,
-    ranked,
 )
 from distillcli.formats.npy import MAGIC as NPY_MAGIC
 from distillcli.formats.npy import NpyFile
-from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
+from distillcli.formats.paths import Location, SourceLike, locate
 from distillcli.formats.quantised import on_scale
 from distillcli.formats.readers import ArrayInfo, ArrayReader, Container, Reader, StoredArray
 from distillcli.formats.shards import Shards
 from distillcli.formats.sidecar import Blocks, CheckedArray
 
 T = TypeVar("T")
-
-# What a layer must be, and an array of them, by how many axes a row has.
-_NEEDS = {1: LOGITS, 2: SEQUENCES}
-_LAYER_NEEDS = {1: LAYERS, 2: SEQUENCE_LAYERS}
 
 
 @dataclass(frozen=True)
@@ -121,11 +113,12 @@ def open_rows(source: SourceLike, *, role: str, row_dims: int, need: Need | None
     """
     need = need or (LOGITS if row_dims else LABELS)
     locations = locate(source, role)
-    openers = [partial(_open_location, place, role, need, row_dims) for place in locations]
-    return _join(openers, source, role)
+    openers = [partial(open_location, place, role, need, row_dims) for place in locations]
+    return joined(openers, source, role)
 
 
-def _join(openers: Sequence[Callable[[], Reader]], source: SourceLike, role: str) -> Reader:
+def joined(openers: Sequence[Callable[[], Reader]], source: SourceLike, role: str) -> Reader:
+    """The parts of a source as one reader."""
     if len(openers) == 1:
         return openers[0]()
     return Shards(openers, name=name_of(source), role=role)
@@ -137,135 +130,12 @@ def name_of(source: SourceLike) -> str:
     return parts[0] if len(parts) == 1 else f"[{', '.join(parts[:3])}{', ...' * (len(parts) > 3)}]"
 
 
-def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Reader]:
-    """Open hidden states: one reader per layer, each [rows, dim] or [rows, positions, dim].
+def open_location(location: Location, role: str, need: Need, row_dims: int) -> Reader:
+    """The rows of one place, held against what the file says of itself; see `open_rows`."""
 
-    Args:
-        layers: one source per layer; or a single one: an HDF5 group with one dataset per layer
-            (natural order of names), an array with a leading axis of layers, or one layer.
-        role: as in "student hidden states".
-        row_dims: 2 where the positions of a row stay together: each layer is then [rows, positions,
-            dim], of so many rows.
-
-    Raises:
-        MissingError, FormatError, MismatchError, DataError: one line that names the file.
-    """
-    opened: list[Reader] = []
-    try:
-        if layers.single:
-            for opener in _layers_of(layers.sources[0], role, row_dims):
-                opened.append(opener())
-        else:
-            for index, source in enumerate(layers.sources):
-                one = f"{role}, layer {index},"
-                opened.append(open_rows(source, role=one, row_dims=row_dims, need=_NEEDS[row_dims]))
-    except BaseException:
-        for reader in opened:
-            reader.close()
-        raise
-    return opened
-
-
-def _layers_of(source: SourceLike, role: str, row_dims: int) -> list[Callable[[], Reader]]:
-    """How to open each layer of a single source."""
-    locations = locate(source, role)
-    with _one_source_per_layer(locations[0], source, role, row_dims):
-        look = partial(_look_for_layers, locations[0], row_dims)
-        members, shape = _opened(locations[0], role, look)
-    if members is not None:
-        return [
-            partial(_open_member, source, locations, member, role, row_dims) for member in members
-        ]
-    if len(shape) == 1 + row_dims:
-        need = _NEEDS[row_dims]
-        return [partial(open_rows, source, role=role, row_dims=row_dims, need=need)]
-    if len(locations) > 1:
-        problem = f"is in {len(locations)} files, each with an axis of layers"
-        hint = "list one source per layer instead; the shards of a layer are a glob or a list"
-        raise FormatError(f"{role} in {name_of(source)}", problem, hint)
-    return [partial(_open_layer, locations[0], role, row_dims, index) for index in range(shape[0])]
-
-
-@contextmanager
-def _one_source_per_layer(
-    location: Location, source: SourceLike, role: str, row_dims: int
-) -> Iterator[None]:
-    """Where a file has several arrays that might be layers, say how they are named."""
-    try:
-        yield
-    except MissingError as error:
-        one = location.dataset is None and len(source.parts) == 1
-        names = _layer_names(location, role, row_dims) if one else []
-        if len(names) < 2:
-            raise
-        listed = ", ".join(f"{name_of(source)}::{name}" for name in names[:2])
-        hint = f"{error.hint}; list one source per layer: [{listed}{', ...' * (len(names) > 2)}]"
-        raise MissingError(error.where, error.problem, hint) from None
-
-
-def _layer_names(location: Location, role: str, row_dims: int) -> list[str]:
-    """What might be layers, in natural order where their names are alike."""
-    need = _LAYER_NEEDS[row_dims]
-
-    def names(file: InputFile, container: Container) -> list[str]:
-        with closing(file), closing(container):
-            fitting = [info for info in container.names(location.dtype) if need.fits(info)]
-            return [info.name for info in ranked(fitting, need, role)]
-
-    return _opened(location, role, names)
-
-
-def _look_for_layers(
-    location: Location, row_dims: int, file: InputFile, container: Container
-) -> tuple[list[str] | None, tuple[int, ...]]:
-    """The members of the group that is meant, or the shape of the array that is."""
-    with closing(file), closing(container):
-        members = _members(location, container)
-        if members == []:
-            raise FormatError(_where(file, location.dataset), "is an empty group")
-        if members is not None:
-            return members, ()
-        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
-        check_array(_where(file, name), array.shape, array.element, _LAYER_NEEDS[row_dims])
-        return None, array.shape
-
-
-def _members(location: Location, container: Container) -> list[str] | None:
-    """What the named group holds; None where a dataset is meant."""
-    if location.dataset is None:
-        return None
-    with _candidates_listed(container, location, LAYERS):
-        return container.members(location.dataset)
-
-
-def _open_member(
-    source: SourceLike, locations: Sequence[Location], member: str, role: str, row_dims: int
-) -> Reader:
-    """One layer of a group, over all shards."""
-    places = [replace(location, dataset=member) for location in locations]
-    return _join(
-        [partial(_open_location, place, role, _NEEDS[row_dims], row_dims) for place in places],
-        source,
-        role,
-    )
-
-
-def _open_layer(location: Location, role: str, row_dims: int, index: int) -> Reader:
-    """One layer of an array with a leading axis of layers."""
-
-    def build(file: InputFile, container: Container) -> Reader:
-        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
-        layer = array.layer(index)
-        lead = len(layer.shape) - row_dims
-        return ArrayReader(file, container, layer, dataset=name, lead=lead, suffix=f"[{index}]")
-
-    return _opened(location, role, build)
-
-
-def _open_location(location: Location, role: str, need: Need, row_dims: int) -> Reader:
     def build(file: InputFile, container: Container) -> Reader:
         name, array = choose(file, container, location, need)
-        check_array(_where(file, name), array.shape, array.element, need)
+        check_array(where_of(file, name), array.shape, array.element, need)
         lead = len(array.shape) - row_dims
         declared = container.declaration()
         if declared is None or (name or "targets") not in declared.datasets:
@@ -275,14 +145,15 @@ def _open_location(location: Location, role: str, need: Need, row_dims: int) -> 
             array = CheckedArray(array, Blocks.parse(declared.words["blocks"]), file.where)
         return ArrayReader(file, container, array, dataset=name, lead=lead, declared=declared)
 
-    return _opened(location, role, build)
+    return opened(location, role, build)
 
 
-def _where(file: InputFile, name: str | None) -> str:
+def where_of(file: InputFile, name: str | None) -> str:
+    """An array as messages name it."""
     return f"{file.where}::{name}" if name else file.where
 
 
-def _opened(location: Location, role: str, build: Callable[[InputFile, Container], T]) -> T:
+def opened(location: Location, role: str, build: Callable[[InputFile, Container], T]) -> T:
     """Open file and container for `build`, and close them again when it fails."""
     file = InputFile(location.path, location.given, role)
     container: Container | None = None
@@ -308,10 +179,10 @@ def choose(
     stored = need if location.scale is None else replace(need, floating=False)
     if name is None and container.named:
         name = _only(file, container.names(location.dtype), stored)
-    with _candidates_listed(container, location, stored):
+    with candidates_listed(container, location, stored):
         array = container.array(name, location.dtype)
     scales = _scales(file, container, location)
-    return name, on_scale(array, location, scales, need, _where(file, name))
+    return name, on_scale(array, location, scales, need, where_of(file, name))
 
 
 def _scales(file: InputFile, container: Container, location: Location) -> StoredArray | None:
@@ -322,12 +193,12 @@ def _scales(file: InputFile, container: Container, location: Location) -> Stored
         problem = f"has no dataset {location.scale} for a scale"
         raise MissingError(file.where, problem, "write a number: {path: ..., scale: 0.05}")
     named = replace(location, dataset=location.scale)
-    with _candidates_listed(container, named, SCALES):
+    with candidates_listed(container, named, SCALES):
         return container.array(location.scale, None)
 
 
 @contextmanager
-def _candidates_listed(container: Container, location: Location, need: Need) -> Iterator[None]:
+def candidates_listed(container: Container, location: Location, need: Need) -> Iterator[None]:
     """Where something is missing, say what is there."""
     try:
         yield
