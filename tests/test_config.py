@@ -25,7 +25,7 @@ from distillcli.config import (
     parse_value,
 )
 from distillcli.config.build import normalised
-from distillcli.config.config import complement
+from distillcli.config.sections import complement
 from distillcli.errors import ConfigErrors, MissingError, UsageError
 
 BASE = Path("/data/run")

@@ -3,27 +3,23 @@
 Nothing here knows a loss or opens an input: the caller hands in a `Catalogue` of names.
 """
 
+from distillcli.config.catalogue import Catalogue, LossChoice, LossSpec, LossTerm, ParameterSpec
 from distillcli.config.check import LOSS_NAMES, as_data, demanding, fail_on
-from distillcli.config.config import (
+from distillcli.config.config import Config
+from distillcli.config.load import from_data, load
+from distillcli.config.schema import json_schema
+from distillcli.config.sections import (
     IGNORE_INDEX,
-    Catalogue,
-    Config,
     Counting,
     Ensemble,
     FromFile,
     LeastSquares,
-    LossChoice,
-    LossSpec,
-    LossTerm,
-    ParameterSpec,
     Progressive,
     Projection,
     Response,
     Vocabulary,
     XavierUniform,
 )
-from distillcli.config.load import from_data, load
-from distillcli.config.schema import json_schema
 from distillcli.config.settings import Setting, parse_set, parse_value
 from distillcli.config.sources import Largest, Layers, Part, Source
 from distillcli.config.tolerance import Check, Tolerance

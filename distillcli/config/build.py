@@ -5,10 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distillcli.config.catalogue import Catalogue
 from distillcli.config.choice import TEMPERATURE, feature_loss, given_or, soft_loss
-from distillcli.config.config import (
+from distillcli.config.models import (
+    EnsembleSection,
+    LongSource,
+    ProgressiveSection,
+    ProjectionSection,
+    ResponseSection,
+)
+from distillcli.config.sections import (
     FITTED,
-    Catalogue,
     Ensemble,
     FromFile,
     LeastSquares,
@@ -17,13 +24,6 @@ from distillcli.config.config import (
     Response,
     XavierUniform,
     complement,
-)
-from distillcli.config.models import (
-    EnsembleSection,
-    LongSource,
-    ProgressiveSection,
-    ProjectionSection,
-    ResponseSection,
 )
 from distillcli.config.settings import Problems
 from distillcli.config.sources import SourceReader

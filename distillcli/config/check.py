@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from distillcli.config.catalogue import Catalogue
 from distillcli.config.choice import given_or
-from distillcli.config.config import Catalogue
 from distillcli.config.models import CheckSection, ToleranceSection
 from distillcli.config.settings import Problems
 from distillcli.config.text import nearest, shown

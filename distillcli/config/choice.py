@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from distillcli.config.config import Catalogue, LossChoice, LossSpec, ParameterSpec
+from distillcli.config.catalogue import Catalogue, LossChoice, LossSpec, ParameterSpec
 from distillcli.config.fields import Flag, Number, Whole
 from distillcli.config.settings import Problems
 from distillcli.config.text import dotted, nearest, shown

@@ -2,238 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path as FilePath
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from distillcli.config.catalogue import LossChoice, LossTerm
+from distillcli.config.sections import (
+    Counting,
+    Ensemble,
+    Progressive,
+    Response,
+    Vocabulary,
+    words,
+)
 from distillcli.config.settings import Origins
 from distillcli.config.sources import Layers, Source
 from distillcli.config.tolerance import Check
 from distillcli.config.tree import Key
-
-
-class ParameterSpec(Protocol):
-    """A parameter of a loss."""
-
-    @property
-    def name(self) -> str:
-        """Its key in a config."""
-
-    @property
-    def default(self) -> Any:
-        """Its value where the config gives none, None where it must; a temperature is 4."""
-
-    @property
-    def low(self) -> float | None:
-        """The smallest value that is allowed, if there is one."""
-
-    @property
-    def high(self) -> float | None:
-        """The largest value that is allowed, if there is one."""
-
-    @property
-    def kind(self) -> type:
-        """float, int or bool."""
-
-
-class LossSpec(Protocol):
-    """What a config must know of a loss."""
-
-    @property
-    def name(self) -> str:
-        """Its name in a config."""
-
-    @property
-    def parameters(self) -> Sequence[ParameterSpec]:
-        """All that a config may set."""
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """The arrays that it takes: some of teacher, student and labels."""
-
-    @property
-    def family(self) -> str:
-        """What it compares; those of `sequences` keep the positions of a row together."""
-
-    @property
-    def least_batch(self) -> int | None:
-        """Of how many rows a batch must be whose rows it relates; None where it does not."""
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The names that a config may use; the caller hands it in."""
-
-    logit_losses: Mapping[str, LossSpec]
-    feature_losses: Mapping[str, LossSpec]
-    label_losses: Mapping[str, LossSpec]
-    metrics: Sequence[str]
-
-
-@dataclass(frozen=True)
-class LossChoice:
-    """A loss and the value of each of its parameters."""
-
-    name: str
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LossTerm:
-    """A term of the loss.
-
-    Args:
-        name: what it is called in reports.
-        weight: its weight in the loss, outer weights multiplied in.
-        on: what it compares.
-        path: where it is written.
-    """
-
-    name: str
-    loss: LossChoice
-    weight: float
-    on: Literal["logits", "hidden"]
-    path: tuple[Key, ...] = field(default=(), compare=False)
-
-    def written(self) -> dict[str, Any]:
-        """The entry of `losses`."""
-        called = {"as": self.name} if self.name != self.loss.name else {}
-        own = {"on": self.on, "weight": self.weight}
-        return {"name": self.loss.name, **called, **own, **self.loss.parameters}
-
-
-@dataclass(frozen=True)
-class Response:
-    """The response term: hard_weight * cross-entropy + soft_weight * soft_loss.
-
-    `alpha_assumed`: there are no labels and no weights were given, so the soft weight is 1.
-    """
-
-    soft_loss: LossChoice
-    soft_weight: float
-    hard_weight: float
-    alpha_assumed: bool = field(default=False, compare=False)
-
-
-@dataclass(frozen=True)
-class XavierUniform:
-    """A random projection, drawn from `seed`."""
-
-    seed: int
-
-
-@dataclass(frozen=True)
-class LeastSquares:
-    """A projection fitted to the data, with `ridge` on its squared size."""
-
-    ridge: float
-
-
-@dataclass(frozen=True)
-class FromFile:
-    """A projection [student width, teacher width] that was saved."""
-
-    source: Source
-
-
-Projection = XavierUniform | LeastSquares | FromFile | None
-
-
-@dataclass(frozen=True)
-class Progressive:
-    """Hidden layers: pairs (student layer, teacher layer), counted from 0.
-
-    `layer_weights`: "uniform", or one weight per pair with sum 1. `loss`: None where the entries of
-    `losses` are all that compares layers.
-    """
-
-    layer_mapping: tuple[tuple[int, int], ...]
-    loss: LossChoice | None
-    hidden_weight: float
-    response_weight: float
-    layer_weights: Literal["uniform"] | tuple[float, ...]
-    projection: Projection
-
-
-IGNORE_INDEX = -100  # what PyTorch's cross-entropy ignores
-
-# The rules that find one weight per teacher from labels.
-FITTED = ("accuracy", "fit")
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Several teachers blended into one.
-
-    Args:
-        weights: a rule, or one per teacher with sum 1.
-        fit_rows: the share of the rows, from the first one on, that weights are found on where
-            they come from labels.
-    """
-
-    combine: str
-    weights: str | tuple[float, ...]
-    temperature: float
-    soft_weight: float
-    hard_weight: float
-    alpha_assumed: bool = field(default=False, compare=False)
-    fit_rows: float = 1.0
-
-    @property
-    def found_on_labels(self) -> bool:
-        """Whether the weights are found from labels, once for all rows."""
-        return self.weights in FITTED
-
-
-@dataclass(frozen=True)
-class Counting:
-    """Which rows count.
-
-    Args:
-        mask: 0 where a row does not.
-        ignore_index: rows with this label do not; None for no such label.
-        shift_labels: whether the label of a position is that of the next one.
-        skip_first: so many positions at the start of each sequence do not.
-    """
-
-    mask: Source | None = None
-    ignore_index: int | None = IGNORE_INDEX
-    shift_labels: bool = False
-    skip_first: int = 0
-
-    def written(self, base: FilePath) -> dict[str, Any]:
-        """The keys of a config in the folder `base`; those with their default are left out."""
-        found = {
-            "mask": self.mask and self.mask.written(base),
-            "ignore_index": "none" if self.ignore_index is None else self.ignore_index,
-            "shift_labels": self.shift_labels or None,
-            "positions": {"skip_first": self.skip_first} if self.skip_first else None,
-        }
-        if self.ignore_index == IGNORE_INDEX:
-            del found["ignore_index"]
-        return {key: value for key, value in found.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Which classes are compared.
-
-    Args:
-        rule: `error`: all of them, and both sides must have the same; `common`: the first ones,
-            which both have; `map`: those that a map pairs.
-        map: the teacher's class of each class of the student, -1 for none.
-    """
-
-    rule: Literal["error", "common", "map"] = "error"
-    map: Source | None = None
-
-    def written(self, base: FilePath) -> dict[str, Any]:
-        """The key of a config in the folder `base`; nothing for the default."""
-        if self.map is not None:
-            return {"vocabulary": {"map": self.map.written(base)}}
-        return {} if self.rule == "error" else {"vocabulary": self.rule}
 
 
 @dataclass(frozen=True)
@@ -318,12 +103,12 @@ class Config:
             "device": self.device,
             "kernel": self.kernel,
             "precision": self.precision,
-            "metrics": _words(self.metrics) or "none",
+            "metrics": words(self.metrics) or "none",
             "on_bad_rows": self.on_bad_rows,
             "groups": self.groups.written(base) if isinstance(self.groups, Source) else self.groups,
-            "response": self.response and _response(self.response),
-            "progressive": self.progressive and _progressive(self.progressive, self.origins),
-            "ensemble": self.ensemble and _ensemble(self.ensemble),
+            "response": self.response and self.response.written(),
+            "progressive": self.progressive and self.progressive.written(base),
+            "ensemble": self.ensemble and self.ensemble.written(),
             "losses": [term.written() for term in self.losses],
         }
         return {key: value for key, value in found.items() if value is not None and value != []}
@@ -343,61 +128,3 @@ def _soft_and_hard(
     if part.hard_weight > 0:
         hard = LossChoice("cross_entropy", {})
         yield LossTerm("hard", hard, outer * part.hard_weight, "logits", path)
-
-
-def complement(alpha: float) -> float:
-    """1 - alpha in decimal, so that 0.7 leaves 0.3 and not 0.30000000000000004."""
-    return float(1 - Decimal(repr(alpha)))
-
-
-def _words(value: str | tuple[Any, ...]) -> str | list[Any]:
-    return value if isinstance(value, str) else list(value)
-
-
-def _response(response: Response) -> dict[str, Any]:
-    """The weights as alpha where they are one: another alpha can then be set over it."""
-    loss, soft, hard = response.soft_loss, response.soft_weight, response.hard_weight
-    if 0 <= soft <= 1 and hard == complement(soft):
-        weights = {"alpha": soft}
-    else:
-        weights = {"soft_label_weight": soft, "hard_label_weight": hard}
-    return {"soft_loss": {"name": loss.name, **loss.parameters}, **weights}
-
-
-def _progressive(progressive: Progressive, origins: Origins) -> dict[str, Any]:
-    return {
-        "layer_mapping": [list(pair) for pair in progressive.layer_mapping],
-        **({} if progressive.loss is None else _hidden(progressive.loss, progressive)),
-        "response_weight": progressive.response_weight,
-        "layer_weights": _words(progressive.layer_weights),
-        "projection": _projection(progressive.projection, origins),
-    }
-
-
-def _hidden(loss: LossChoice, progressive: Progressive) -> dict[str, Any]:
-    written = {"name": loss.name, **loss.parameters} if loss.parameters else loss.name
-    return {"loss": written, "hidden_weight": progressive.hidden_weight}
-
-
-def _projection(projection: Projection, origins: Origins) -> Any:
-    match projection:
-        case XavierUniform(seed):
-            return {"init": "xavier_uniform", "seed": seed}
-        case LeastSquares(ridge):
-            return {"init": "least_squares", "ridge": ridge}
-        case FromFile(source):
-            written = source.written(origins.base)
-            return written if isinstance(written, dict) else {"path": written}
-    return "none"
-
-
-def _ensemble(ensemble: Ensemble) -> dict[str, Any]:
-    fitted = {"fit_rows": ensemble.fit_rows} if ensemble.found_on_labels else {}
-    own = {"alpha": ensemble.soft_weight} if ensemble.soft_weight or ensemble.hard_weight else {}
-    return {
-        "combine": ensemble.combine,
-        "weights": _words(ensemble.weights),
-        **fitted,
-        "temperature": ensemble.temperature,
-        **own,
-    }

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from distillcli.config.config import Catalogue
+from distillcli.config.catalogue import Catalogue
 from distillcli.config.models import (
     OWNERS,
     STRATEGIES,

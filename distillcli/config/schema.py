@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter
 
 from distillcli.config.about import ABOUT
+from distillcli.config.catalogue import Catalogue, LossSpec
 from distillcli.config.choice import check_of, default_of
-from distillcli.config.config import Catalogue, LossSpec
 from distillcli.config.models import OWNERS, STRATEGIES, WrittenConfig
 from distillcli.config.text import shown
 

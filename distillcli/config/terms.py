@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
+from distillcli.config.catalogue import Catalogue, LossSpec, LossTerm
 from distillcli.config.choice import TEMPERATURE, chosen, given_or, unknown_loss
-from distillcli.config.config import Catalogue, LossSpec, LossTerm
 from distillcli.config.fields import Choice, Number, Text
 from distillcli.config.settings import Problems
 from distillcli.config.text import shown
