@@ -7,7 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from distillcli.backend import Backend
-from distillcli.batches import Grid, Tile
+from distillcli.batches.grid import Grid
+from distillcli.batches.tiles import Tile
 from distillcli.errors import DeviceMemoryError
 
 T = TypeVar("T")

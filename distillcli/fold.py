@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, Backend
-from distillcli.batches import Grid, Input, Tile
+from distillcli.batches.grid import Grid
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.errors import DataError
 from distillcli.fitting import Fitting
 from distillcli.slabs import Slab, Slabs

@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from distillcli.backend import Backend
-from distillcli.batches import Grid, Input, Raw, Tile
+from distillcli.batches.grid import Grid
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Raw, Tile
 from distillcli.formats import Reader
 
 BUFFERS = 3  # one being read, one being computed, one being finished

@@ -75,10 +75,10 @@ CHILD = """
 import json, os, signal, sys
 options = json.loads(sys.argv[1])
 from distillcli.targets import gathering
-from distillcli import batches
+from distillcli.batches import grid
 gathering.PIECE_BYTES = options["piece"]
-batches.TILE_ROWS = 16
-batches.SLAB_ROWS = 32
+grid.TILE_ROWS = 16
+grid.SLAB_ROWS = 32
 count = 0
 
 def failing(name, call):

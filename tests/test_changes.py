@@ -15,7 +15,7 @@ from format_files import safetensors_bytes
 from runs import ROOT, distill, written
 from test_hostile import sparse
 
-from distillcli import batches
+from distillcli.batches import grid
 from distillcli.formats.readers import Reader
 
 ROWS, CLASSES = 5000, 60
@@ -103,7 +103,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A teacher, in a run that reads one tile at a time."""
     np.save(tmp_path / "t.npy", SCORES)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(batches, "SLAB_BYTES", 1)
+    monkeypatch.setattr(grid, "SLAB_BYTES", 1)
     return tmp_path
 
 

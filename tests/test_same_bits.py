@@ -17,7 +17,7 @@ import pytest
 from format_files import safetensors_bytes
 from runs import scored
 
-from distillcli import batches
+from distillcli.batches import grid
 from distillcli.result import Result
 from distillcli.sums.accumulators import BLOCK
 
@@ -194,7 +194,7 @@ def expected(folder: Path) -> dict[str, Result]:
 
 def test_the_dump_is_cut_in_several_places() -> None:
     """It holds several tiles and several blocks of sums, and ends within one of each."""
-    tile = batches.TILE_BYTES // (CLASSES * 4)  # or fewer rows
+    tile = grid.TILE_BYTES // (CLASSES * 4)  # or fewer rows
     assert ROWS % BLOCK
     assert 2 * max(BLOCK, tile // 2) < ROWS
     assert tile < ROWS
@@ -218,7 +218,7 @@ def test_what_is_read_at_once(
     folder: Path, expected: dict[str, Result], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading a tile at a time instead of everything changes no bit."""
-    monkeypatch.setattr(batches, "SLAB_BYTES", 1)
+    monkeypatch.setattr(grid, "SLAB_BYTES", 1)
     assert bits(run(folder, name, "{}.npy".format, threads=2)) == bits(expected[name])
 
 

@@ -23,7 +23,7 @@ from test_same_bits import (
     sources,
 )
 
-from distillcli import batches
+from distillcli.batches import grid
 
 WEIGHTS: tuple[Any, ...] = (
     "uniform",
@@ -111,7 +111,7 @@ def test_cuts(
     slab: int,
 ) -> None:
     """Batches of 2 and of 1000, more threads than processors, less read at once."""
-    monkeypatch.setattr(batches, "SLAB_BYTES", slab)
+    monkeypatch.setattr(grid, "SLAB_BYTES", slab)
     flags = ("--threads", str(threads), "--batch-size", str(size))
     found = rows_and_figures(folder, config(name, "{}.npy".format), *flags)
     assert found == expected[name]

@@ -16,7 +16,9 @@ from format_files import source
 
 from distillcli import slabs
 from distillcli.backend import choose
-from distillcli.batches import Grid, Input, Tile
+from distillcli.batches.grid import Grid
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.errors import FormatError
 from distillcli.fold import Machine, in_row_order
 from distillcli.formats import Reader, chunks, inflating, open_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillcli.backend import choose
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.config import Config, FromFile, LeastSquares, Projection, XavierUniform
 from distillcli.planning.memory import needed, require_room
 from distillcli.planning.plan import Plan, PlannedLayer, PlannedPass, Run

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli import __version__
-from distillcli.batches import Input, Tile
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.config import IGNORE_INDEX
 from distillcli.ensembles.blending import Blending, blending
 from distillcli.fold import BadRows, rows_and

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.ensembles.ensemble_result import Figures, Pair, Side
 from distillcli.fold import BadRows, Columns, Measure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillcli.batches import PRODUCT_ROWS, Grid
+from distillcli.batches.grid import PRODUCT_ROWS, Grid
 from distillcli.errors import DataError
 from distillcli.metrics import asked
 from distillcli.planning.plan import Part

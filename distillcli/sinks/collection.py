@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillcli.batches import SLAB_BYTES
+from distillcli.batches.grid import SLAB_BYTES
 from distillcli.fold import Measure
 from distillcli.result import BatchResult, GroupResult, WorstRow
 from distillcli.sinks.details import GROUP, LABEL, LOSS, SIDES, available, class_column, detailed

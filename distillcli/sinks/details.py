@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.fold import Columns, Measure
 from distillcli.numerics.arrays import widen

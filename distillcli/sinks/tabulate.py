@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from distillcli import __version__
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.formats import describe
 from distillcli.metrics import METRICS, Metric
 from distillcli.result import (

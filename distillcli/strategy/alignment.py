@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from distillcli.batches import Input, Mask, Raw, Tile
+from distillcli.batches.inputs import Input, Mask
+from distillcli.batches.tiles import Raw, Tile
 from distillcli.errors import DataError
 from distillcli.strategy.counting import padding
 

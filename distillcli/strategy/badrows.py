@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.numerics.arrays import finite_rows

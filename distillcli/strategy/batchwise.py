@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Mask, Tile
+from distillcli.batches.inputs import Mask
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, DataError
 from distillcli.fold import BadRows

@@ -10,7 +10,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.batches import PRODUCT_ROWS, Input, Tile
+from distillcli.batches.grid import PRODUCT_ROWS
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.formats import widen

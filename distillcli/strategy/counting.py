@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distillcli.batches import Input, Mask, Raw, Tile
+from distillcli.batches.inputs import Input, Mask
+from distillcli.batches.tiles import Raw, Tile
 from distillcli.config import Config
 from distillcli.errors import ConfigError, DataError
 from distillcli.formats import Reader

@@ -11,7 +11,7 @@ import math
 from functools import cached_property
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.numerics.arrays import cast, row_sum, widen
 from distillcli.numerics.scores import Logits
 from distillcli.numerics.softened import Softened

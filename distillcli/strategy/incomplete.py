@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.losses import LOGIT_LOSSES

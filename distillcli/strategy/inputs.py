@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.config import Config, Largest, Layers, Source
 from distillcli.errors import (
     ConfigError,

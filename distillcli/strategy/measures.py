@@ -7,7 +7,7 @@ from typing import Any
 
 from distillcli import metrics
 from distillcli.backend import Array
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.numerics.scores import Logits

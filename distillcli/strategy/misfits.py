@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.config import Largest
 from distillcli.errors import MismatchError
 

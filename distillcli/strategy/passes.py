@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from distillcli.backend import Array, Backend, choose
-from distillcli.batches import Grid, Tile
+from distillcli.batches.grid import Grid
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
 from distillcli.kernels import kernel_for

@@ -6,7 +6,7 @@ Whatever is left out here, or cannot be had from a kernel, the plain functions c
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.kernels import Wanted, fill
 from distillcli.losses.table import Ask
 from distillcli.metrics import METRICS

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from distillcli.batches import Input
+from distillcli.batches.inputs import Input
 from distillcli.config import Config
 from distillcli.formats import widen
 from distillcli.inspecting.looks import like_probabilities

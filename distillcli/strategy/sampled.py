@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.batches import Raw, Tile
+from distillcli.batches.tiles import Raw, Tile
 from distillcli.errors import DataError
 from distillcli.strategy.alignment import STUDENT
 from distillcli.strategy.counting import MASKED

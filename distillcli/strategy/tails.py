@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.errors import ConfigError
 from distillcli.numerics.scores import Logits

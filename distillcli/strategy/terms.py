@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from distillcli.backend import Array
-from distillcli.batches import PRODUCT_ROWS, Tile
+from distillcli.batches.grid import PRODUCT_ROWS
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
 from distillcli.errors import MismatchError
 from distillcli.losses import Loss

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Input, Tile
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.errors import DataError
 from distillcli.formats import widen as widen_stored
 from distillcli.numerics.arrays import row_sum, widen

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.numerics.arrays import at_least, row_sum
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.topk import Numbers, TopK, beside, class_numbers, log, top_k

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, namespace
-from distillcli.batches import Input, Tile
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config, Source
 from distillcli.errors import FormatError, MismatchError
 from distillcli.formats import CLASS_MAP, describe, open_rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from distillcli import metrics, teachers
 from distillcli.backend import Array, namespace
-from distillcli.batches import Tile
+from distillcli.batches.tiles import Tile
 from distillcli.config import Ensemble
 from distillcli.errors import DataError
 from distillcli.fold import BadRows, Columns, Measure

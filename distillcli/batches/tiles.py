@@ -1,13 +1,6 @@
-"""The inputs of a run, the grid that it is cut by, and the tiles of rows that it is computed on.
+"""The rows of every input that one thread computes on at once, with what was made of them."""
 
-Two cuts, neither of which a figure can depend on: a tile is what one thread computes on at once,
-small enough for its cache; a slab, some tiles (about 32 MB over all inputs), is what is looked
-after at once, see `slabs.py`. The tiles lie on a grid from row 0 of the dump whose step depends on
-the width of the rows alone, so a row is always computed in the company of the same rows. The
-user's `batch_size` cuts the report, not the work.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -16,157 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.backend import Array, Backend
+from distillcli.batches.inputs import Input, Mask
 from distillcli.errors import DataError
-from distillcli.formats import Reader, widen
-from distillcli.numerics.scores import Kind, Logits
+from distillcli.formats import widen
+from distillcli.numerics.scores import Logits
 from distillcli.numerics.stored import Stored, widened
 
-SLAB_BYTES = 32 * 2**20
-SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
-TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
-STREAMED_BYTES = 2**22  # where a kernel goes row by row, and no tile must lie in a near cache
-STREAMED_ROWS = 32768
-TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
-PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 EXACT = 2**53  # float64 holds every integer up to here
 
 Raw = npt.NDArray[Any]
 Columns = npt.NDArray[np.int64] | None  # the classes that are compared, if not all are
-Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One array of the run and the part it plays, such as `teacher` or `student_hidden[1]`.
-
-    Args:
-        top_of: how many classes there are, of which the array holds the largest of each row.
-        floored: whether the classes at the lowest value of a row have at most that.
-        is_part: whether it only completes another one, as the indices of such classes do.
-        compared: of class scores: the numbers of the classes that are compared; None for all. Of
-            labels: the place of each class among those, -1 for one that is not.
-        counts: tells which rows of a tile count, bool [rows], on the host; None where it leaves
-            none out.
-    """
-
-    role: str
-    reader: Reader
-    kind: Kind = "logits"
-    temperature: float = 1.0
-    top_of: int | None = None
-    floored: bool = False
-    is_part: bool = False
-    compared: npt.NDArray[np.int64] | None = None
-    counts: Callable[["Tile"], Mask] | None = None
-
-    @property
-    def is_label(self) -> bool:
-        return not self.reader.row_shape and not self.is_part
-
-    @property
-    def is_hidden(self) -> bool:
-        return "_hidden[" in self.role
-
-    @property
-    def is_scores(self) -> bool:
-        """Whether it holds the scores of all classes."""
-        whole = self.top_of is None and not self.is_part
-        return whole and not self.is_hidden and not self.is_label
-
-    @property
-    def lacks_classes(self) -> bool:
-        """Whether it does not tell the score of every class."""
-        return self.top_of is not None or self.floored
-
-    @property
-    def classes(self) -> int | None:
-        """How many classes it is compared by, if it is."""
-        if self.is_scores:
-            return self.width if self.compared is None else len(self.compared)
-        return self.top_of
-
-    @property
-    def width(self) -> int:
-        """Numbers per row."""
-        return self.reader.width
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How a run is cut: rows `first` to `stop`, tiles and slabs of so many rows.
-
-    Args:
-        origin: the row that tiles and slabs are counted from.
-        whole: whether what is found depends on the rows of a tile being together.
-        streamed: whether a kernel goes through a tile row by row, and nothing else does.
-    """
-
-    first: int
-    stop: int
-    tile_rows: int
-    slab_rows: int
-    origin: int = 0
-    whole: bool = False
-    streamed: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        inputs: Sequence[Input],
-        *,
-        first: int,
-        stop: int,
-        itemsize: int,
-        products: bool,
-        batch: int | None = None,
-        device_bytes: int | None = None,
-        streamed: bool = False,
-    ) -> "Grid":
-        """The cut for these inputs, computed on numbers of `itemsize` bytes.
-
-        Args:
-            products: whether rows are multiplied by a matrix.
-            batch: rows that must be computed at once, counted from `first`.
-            device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
-            streamed: see there.
-        """
-        row_bytes = sum(item.reader.row_bytes for item in inputs)
-        if device_bytes is not None:
-            rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
-            return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
-        widest = max(item.width for item in inputs) * itemsize
-        at_most, size = (STREAMED_ROWS, STREAMED_BYTES) if streamed else (TILE_ROWS, TILE_BYTES)
-        tile = min(at_most, _power_of_two(size // widest))
-        if products:
-            tile = max(tile, PRODUCT_ROWS)
-        tile = tile if batch is None else batch
-        slab = min(SLAB_ROWS, SLAB_BYTES // row_bytes)
-        origin = 0 if batch is None else first
-        whole = batch is not None
-        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, whole, streamed)
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.first
-
-    def slabs(self) -> Iterator[tuple[int, int]]:
-        return _steps(self.first, self.stop, self.slab_rows, self.origin)
-
-    def tiles(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        return _steps(start, stop, self.tile_rows, self.origin)
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number.bit_length() - 1)
-
-
-def _steps(start: int, stop: int, step: int, origin: int) -> Iterator[tuple[int, int]]:
-    """`start` to `stop`, cut at the multiples of `step` from `origin`."""
-    while start < stop:
-        end = min(stop, origin + ((start - origin) // step + 1) * step)
-        yield start, end
-        start = end
 
 
 @dataclass

@@ -1,0 +1,91 @@
+"""Where rows are cut: tiles and slabs on a grid from row 0 of the dump."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from distillcli.batches.inputs import Input
+
+SLAB_BYTES = 32 * 2**20
+SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
+TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
+STREAMED_BYTES = 2**22  # where a kernel goes row by row, and no tile must lie in a near cache
+STREAMED_ROWS = 32768
+TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
+PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a run is cut: rows `first` to `stop`, tiles and slabs of so many rows.
+
+    Args:
+        origin: the row that tiles and slabs are counted from.
+        whole: whether what is found depends on the rows of a tile being together.
+        streamed: whether a kernel goes through a tile row by row, and nothing else does.
+    """
+
+    first: int
+    stop: int
+    tile_rows: int
+    slab_rows: int
+    origin: int = 0
+    whole: bool = False
+    streamed: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Sequence[Input],
+        *,
+        first: int,
+        stop: int,
+        itemsize: int,
+        products: bool,
+        batch: int | None = None,
+        device_bytes: int | None = None,
+        streamed: bool = False,
+    ) -> "Grid":
+        """The cut for these inputs, computed on numbers of `itemsize` bytes.
+
+        Args:
+            products: whether rows are multiplied by a matrix.
+            batch: rows that must be computed at once, counted from `first`.
+            device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
+            streamed: see there.
+        """
+        row_bytes = sum(item.reader.row_bytes for item in inputs)
+        if device_bytes is not None:
+            rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
+            return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
+        widest = max(item.width for item in inputs) * itemsize
+        at_most, size = (STREAMED_ROWS, STREAMED_BYTES) if streamed else (TILE_ROWS, TILE_BYTES)
+        tile = min(at_most, _power_of_two(size // widest))
+        if products:
+            tile = max(tile, PRODUCT_ROWS)
+        tile = tile if batch is None else batch
+        slab = min(SLAB_ROWS, SLAB_BYTES // row_bytes)
+        origin = 0 if batch is None else first
+        whole = batch is not None
+        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, whole, streamed)
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.first
+
+    def slabs(self) -> Iterator[tuple[int, int]]:
+        return _steps(self.first, self.stop, self.slab_rows, self.origin)
+
+    def tiles(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        return _steps(start, stop, self.tile_rows, self.origin)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number.bit_length() - 1)
+
+
+def _steps(start: int, stop: int, step: int, origin: int) -> Iterator[tuple[int, int]]:
+    """`start` to `stop`, cut at the multiples of `step` from `origin`."""
+    while start < stop:
+        end = min(stop, origin + ((start - origin) // step + 1) * step)
+        yield start, end
+        start = end
