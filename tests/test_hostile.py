@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 from forked import Finished, Forked
 from format_files import npy_bytes, npy_header, write_npz
+from refusals import FLOATS
 from test_config_yaml import REFUSED
-from test_formats_refusals import FLOATS, HDF5, NPY, PLAIN, SAFETENSORS
+from test_formats_refused_hdf5 import HDF5
+from test_formats_refused_npy import NPY, PLAIN
+from test_formats_refused_safetensors import SAFETENSORS
 
 MEMORY = 300e6
 SECONDS = 2.0  # of computing; the clock of a machine that does other things is no measure
