@@ -15,6 +15,7 @@ from distillcli import kernels
 from distillcli.formats import widen
 from distillcli.formats.elements import BFLOAT16, Element, element_of
 from distillcli.kernels import Wanted, fill, kernel_for
+from distillcli.kernels.wanted import DIRECTIONS
 from distillcli.numerics.scores import Logits
 from distillcli.numerics.stored import Stored
 
@@ -44,7 +45,7 @@ def as_stored(array: Array, element: Element, dtype: str) -> Logits:
 def figures(p: Logits, q: Logits) -> list[Array]:
     """All that the kernel is asked, and what the plain functions make of it."""
     wanted = Wanted(
-        (p, q), 4.0, reverse=True, squares=True, cosine=True, above=p, overlap=True,
+        (p, q), {4.0: DIRECTIONS}, squares=True, cosine=True, above=p, overlap=True,
         ones=(p, q), entropies=(p, q), tops=(p, q),
     )  # fmt: skip
     with np.errstate(all="ignore"):
@@ -186,7 +187,7 @@ from distillcli.kernels import Wanted, fill
 from distillcli.numerics.scores import Logits
 from distillcli.kernels.fast import wide
 p, q = Logits(np.ones((2, 100), np.float32)), Logits(np.ones((2, 100), np.float32))
-fill(Wanted((p, q), 2.0, ones=(q,)), "fast")
+fill(Wanted((p, q), {2.0: ["forward"]}, ones=(q,)), "fast")
 stats = wide.sweep.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """

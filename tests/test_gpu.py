@@ -23,6 +23,7 @@ from runs import ROOT, distill
 from distillcli.backend import Backend, choose, cuda
 from distillcli.formats.elements import BFLOAT16, widen
 from distillcli.kernels import Wanted, fill
+from distillcli.kernels.wanted import DIRECTIONS
 from distillcli.losses import LOGIT_LOSSES, Loss
 from distillcli.numerics.scores import Logits
 from distillcli.numerics.stored import Stored, widened
@@ -102,9 +103,10 @@ def computed(
     """The rows of a loss after the kernel has run."""
     known = LOGIT_LOSSES[name]
     more = given | ({"temperature": t} if is_tempered(known) else {})
-    asks = {ask: ask in known.asks for ask in ("forward", "reverse", "squares", "cosine")}
+    asks: dict[str, Any] = {ask: ask in known.asks for ask in ("squares", "cosine")}
+    asks["divergences"] = {t: [one for one in DIRECTIONS if one in known.asks]}
     with backend.active():
-        fill(Wanted((teacher, student), t, **asks), "cuda", backend.gpu)
+        fill(Wanted((teacher, student), **asks), "cuda", backend.gpu)
         rows = known.function(teacher=teacher, student=student, **more)
         return np.array(backend.to_host(rows), np.float64)
 

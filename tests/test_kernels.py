@@ -9,6 +9,7 @@ import pytest
 from kernels import KERNELS
 
 from distillcli.kernels import Wanted, fill
+from distillcli.kernels.wanted import DIRECTIONS
 from distillcli.numerics.scores import Logits
 
 Array = np.ndarray[Any, Any]
@@ -51,8 +52,7 @@ def filled(
     with np.errstate(all="ignore"):
         wanted = Wanted(
             (p, q),
-            temperature,
-            reverse=True,
+            {temperature: DIRECTIONS},
             overlap=True,
             ones=(p, q),
             entropies=(p, q),
@@ -186,7 +186,7 @@ def test_distances_and_ranks(kernel: str, dtype: str, classes: int) -> None:
     t, s = teacher.astype(dtype), student.astype(dtype)
     p, q = Logits(t), Logits(s)
     with np.errstate(all="ignore"):
-        fill(Wanted((p, q), forward=False, squares=True, cosine=True, above=p, tops=(p,)), kernel)
+        fill(Wanted((p, q), squares=True, cosine=True, above=p, tops=(p,)), kernel)
     t, s = t.astype(np.float64), s.astype(np.float64)
     lengths = np.linalg.norm(t, axis=1) * np.linalg.norm(s, axis=1)
     with np.errstate(all="ignore"):
@@ -215,7 +215,7 @@ def test_only_what_is_wanted_is_left(kernel: str) -> None:
     """Nothing is computed that nobody asked for."""
     scores = np.random.default_rng(4).standard_normal((5, 100))
     p, q = Logits(scores), Logits(scores[::-1].copy())
-    fill(Wanted((p, q), 2.0, ones=(q,)), kernel)
+    fill(Wanted((p, q), {2.0: ["forward"]}, ones=(q,)), kernel)
     assert "entropy" not in vars(p) | vars(q)
     assert "top" not in vars(p) | vars(q)
     assert 1.0 not in p._softened

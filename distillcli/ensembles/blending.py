@@ -12,6 +12,7 @@ from distillcli.config import Config
 from distillcli.ensembles.ensemble_result import Figures, Pair, Side
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.kernels import Wanted, fill
+from distillcli.kernels.wanted import DIRECTIONS
 from distillcli.numerics.scores import Logits
 from distillcli.result import Number, finite
 from distillcli.strategy.badrows import or_without_classes
@@ -210,7 +211,7 @@ def _side_columns(sides: Mapping[str, Callable[[Tile], Logits]], tile: Tile) -> 
 def _pair_columns(tile: Tile, teachers: Sequence[Logits]) -> dict[str, Array]:
     found = {}
     for (i, first), (j, second) in combinations(enumerate(teachers), 2):
-        _fill(tile, Wanted(pair=(first, second), temperature=1.0, reverse=True))
+        _fill(tile, Wanted(pair=(first, second), divergences={1.0: DIRECTIONS}))
         found[f"agreement {i} {j}"] = metrics.top1_agreement(first, second)
         found[f"kl {i} {j}"] = metrics.kl(first, second, 1.0)
         found[f"kl {j} {i}"] = metrics.kl(second, first, 1.0)

@@ -6,13 +6,13 @@ the temperatures in use, entropies, and the divergences of a pair. One sweep ove
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.kernels.wanted import NARROW, Wanted, mended
+from distillcli.kernels.wanted import NARROW, Direction, Wanted, mended
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics.divergence import kl
 from distillcli.numerics.scores import Logits
@@ -42,8 +42,8 @@ def fill(wanted: Wanted) -> None:
     if wanted.pair is not None:
         p, q = (_Sheet(one, index) for index, one in enumerate(wanted.pair))
         _leave_distances(p, q, wanted)
-        if wanted.divergent:
-            _leave_divergences(p, q, wanted)
+        for temperature, directions in reversed(tuple(wanted.divergences.items())):
+            _leave_divergences(p, q, temperature, directions)
         for sheet in (p, q):
             _leave(sheet, wanted)
         if wanted.overlap:
@@ -237,18 +237,19 @@ def _leave_above(q: _Sheet, other: Logits) -> None:
     q.scores.learn("above", other, np.count_nonzero(q.values > chosen, axis=q.axis))
 
 
-def _leave_divergences(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:
-    temperature = wanted.temperature
+def _leave_divergences(
+    p: _Sheet, q: _Sheet, temperature: float, directions: Collection[Direction]
+) -> None:
     p.soften(temperature)
     q.soften(temperature)
     gap = np.subtract(p.shifted, q.shifted, out=p.buffer("gap"))
     # Centred by the row's constant before it is weighed, so that no large terms cancel.
     constant = (np.log(p.total) - np.log(q.total)) * temperature
     np.subtract(gap, p.row(constant), out=gap)
-    if wanted.forward:
-        product = p.buffer("product") if wanted.reverse else gap
+    if "forward" in directions:
+        product = p.buffer("product") if "reverse" in directions else gap
         _leave_divergence(p, q, temperature, np.multiply(p.exps, gap, out=product))
-    if wanted.reverse:
+    if "reverse" in directions:
         _leave_divergence(q, p, temperature, np.multiply(q.exps, gap, out=gap), sign=-1.0)
 
 

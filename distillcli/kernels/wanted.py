@@ -1,8 +1,8 @@
 """What is asked of a kernel about the class scores of a tile."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import numpy.typing as npt
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
+Direction = Literal["forward", "reverse"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 
 # With fewer classes than this a row is too short for a loop of its own: rows are computed side by
 # side then, and one pass handles the same class of all of them.
@@ -24,8 +26,9 @@ class Wanted:
 
     Args:
         pair: (p, q), teacher and student, of whom something is asked together; None if nothing is.
-        temperature: that of the divergences.
-        forward, reverse: whether KL(p || q), and KL(q || p), are needed.
+        divergences: by temperature, which of KL(p || q), `forward`, and KL(q || p), `reverse`, are
+            needed. What belongs to temperature 1 is had from the exponentials at the first of them
+            where it can, so further ones change no bit of it.
         squares, cosine: whether the mean squared difference, and one minus the cosine, of the
             logits are.
         above: scores against whose top class those of q are counted; None if they are not.
@@ -36,9 +39,7 @@ class Wanted:
     """
 
     pair: tuple[Logits, Logits] | None = None
-    temperature: float = 1.0
-    forward: bool = True
-    reverse: bool = False
+    divergences: Mapping[float, Collection[Direction]] = field(default_factory=dict)
     squares: bool = False
     cosine: bool = False
     above: Logits | None = None
@@ -47,10 +48,19 @@ class Wanted:
     entropies: Sequence[Logits] = ()
     tops: Sequence[Logits] = ()
 
+    def by_temperature(self) -> Iterator["Wanted"]:
+        """The same in parts of one temperature at most; the first has what belongs to none."""
+        rest = self
+        for at, directions in self.divergences.items():
+            yield replace(rest, divergences={at: directions})
+            rest = Wanted(self.pair)
+        if not self.divergences:
+            yield self
+
     @property
-    def divergent(self) -> bool:
-        """Whether any divergence is needed."""
-        return self.pair is not None and (self.forward or self.reverse)
+    def first(self) -> tuple[float, Collection[Direction]]:
+        """The first temperature, and what is needed at it; 1 and nothing where there is none."""
+        return next(iter(self.divergences.items()), (1.0, ()))
 
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""

@@ -3,11 +3,12 @@
 Whatever is left out here, or cannot be had from a kernel, the plain functions compute when asked.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from distillcli.batches.tiles import Tile
 from distillcli.kernels import Wanted, fill
+from distillcli.kernels.wanted import DIRECTIONS, Direction
 from distillcli.losses.table import Ask
 from distillcli.metrics import METRICS
 from distillcli.numerics.scores import Logits
@@ -41,6 +42,7 @@ def primer(
     ranked = "top5_agreement" in columns
     accepted = "acceptance_rate" in columns
     agree = ranked or "top1_agreement" in columns
+    related = ranked or accepted or any(asked.values())
 
     def sides(tile: Tile) -> dict[str, Logits]:
         found = {"student": tile.logits("student")} if student else {}
@@ -64,27 +66,46 @@ def primer(
             tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
         )
 
+    def of_pairs(tile: Tile, student: Logits, wanted: Wanted) -> Iterator[Wanted]:
+        """What is asked about each target that the student is held against, all else with the
+        first: that of the metrics' temperature."""
+        assert target is not None
+        by_target: dict[int, tuple[Logits, list[float]]] = {}
+        for at in asked:
+            found = target(tile, at)
+            by_target.setdefault(id(found), (found, []))[1].append(at)
+        for found, temperatures in by_target.values():
+            statistics = set[Ask]().union(*(asked[at] for at in temperatures))
+            first = temperature in temperatures
+            unscaled = target(tile, 1.0)
+            yield replace(
+                wanted,
+                pair=(found, student),
+                divergences=_divergences({at: asked[at] for at in temperatures}),
+                squares="squares" in statistics,
+                cosine="cosine" in statistics,
+                above=unscaled if ranked and first else None,
+                overlap=accepted and first and found is unscaled,
+            )
+            wanted = Wanted()  # of another target only what belongs to it
+
     def prepare(tile: Tile) -> None:
         scores = sides(tile)
-        wanted = of_sides(scores, one_by_one(tile))
-        for at, statistics in asked.items():
-            if target is not None and "student" in scores and (statistics or ranked or accepted):
-                teacher, first = target(tile, at), at == temperature
-                wanted = replace(
-                    wanted,
-                    pair=(teacher, scores["student"]),
-                    temperature=at,
-                    forward="forward" in statistics,
-                    reverse="reverse" in statistics,
-                    squares="squares" in statistics,
-                    cosine="cosine" in statistics,
-                    above=scores["teacher"] if ranked and first else None,
-                    overlap=accepted and first and teacher is scores["teacher"],
-                )
-            fill(wanted, tile.backend.kernel, tile.backend.gpu)
-            wanted = Wanted()  # of another temperature only what belongs to it
+        wanted = [of_sides(scores, one_by_one(tile))]
+        if related and target is not None and "student" in scores:
+            wanted = list(of_pairs(tile, scores["student"], wanted[0]))
+        for one in wanted:
+            fill(one, tile.backend.kernel, tile.backend.gpu)
 
     return prepare
+
+
+def _divergences(asked: Mapping[float, set[Ask]]) -> dict[float, set[Direction]]:
+    """What of it is a divergence, by temperature."""
+    found = {
+        at: {one for one in DIRECTIONS if one in statistics} for at, statistics in asked.items()
+    }
+    return {at: directions for at, directions in found.items() if directions}
 
 
 def _asked(terms: Sequence[Term], temperature: float) -> dict[float, set[Ask]]:

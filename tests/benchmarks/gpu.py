@@ -81,7 +81,7 @@ def kernel(backend: Backend, one: Array, other: Array, element: str) -> Array:
     """KL, cross-entropy's sums, entropies and top classes of both, in one launch."""
     p, q = scores(one, element), scores(other, element)
     both = (p, q)
-    wanted = Wanted(both, TEMPERATURE, above=p, ones=both, entropies=both, tops=both)
+    wanted = Wanted(both, {TEMPERATURE: ["forward"]}, above=p, ones=both, entropies=both, tops=both)
     fill(wanted, "cuda", backend.gpu)
     return p.divergence(q, TEMPERATURE)
 

@@ -43,7 +43,8 @@ def fill(wanted: Wanted, device: Device) -> None:
     for scores in wanted.alone():
         _alone(scores, wanted, device)
     if wanted.pair is not None:
-        _pair(*wanted.pair, wanted, device)
+        for one in wanted.by_temperature():
+            _pair(*wanted.pair, one, device)
 
 
 def _alone(scores: Logits, wanted: Wanted, device: Device) -> None:
@@ -60,25 +61,26 @@ def _pair(p: Logits, q: Logits, wanted: Wanted, device: Device) -> None:
     rows, classes = one.values.shape
     asked = _asked(p, q, wanted)
     against = None if wanted.above in (None, p) else wanted.above.top
+    temperature, directions = wanted.first
     variant = Variant(
         one.element,
         other.element,
         "float64" if "float64" in (one.real, other.real) else "float32",
         lanes(classes),
         frozenset(asked),
-        tempered=wanted.temperature != 1.0,
+        tempered=temperature != 1.0,
     )
-    arguments = (one.values, other.values, rows, classes, float(wanted.temperature), against)
+    arguments = (one.values, other.values, rows, classes, float(temperature), against)
     found = _run(device, variant, "pair", rows, arguments, one)
     _leave(p, "teacher", found, wanted, one)
     _leave(q, "student", found, wanted, other)
-    if wanted.divergent:
+    if directions:
         for side, scores in (("teacher", p), ("student", q)):
-            scores.learn_total(wanted.temperature, found[f"{side}_tempered"])
-    if wanted.forward:
-        p.learn(("kl", wanted.temperature), q, found["forward"])
-    if wanted.reverse:
-        q.learn(("kl", wanted.temperature), p, found["reverse"])
+            scores.learn_total(temperature, found[f"{side}_tempered"])
+    if "forward" in directions:
+        p.learn(("kl", temperature), q, found["forward"])
+    if "reverse" in directions:
+        q.learn(("kl", temperature), p, found["reverse"])
     for name in asked & {"squares", "cosine"}:
         p.learn(name, q, found[name])
     if wanted.above is not None:
@@ -89,14 +91,12 @@ def _asked(p: Logits, q: Logits, wanted: Wanted) -> set[str]:
     """Distances are those of the numbers as they are stored, which must be logits for that."""
     raw = (p.kind, q.kind) == ("logits", "logits")
     wishes = {
-        "forward": wanted.forward,
-        "reverse": wanted.reverse,
         "squares": wanted.squares and raw,
         "cosine": wanted.cosine and raw,
         "above": wanted.above is not None,
         "ones": any(one in wanted.ones for one in (p, q)),
     }
-    return {name for name, wish in wishes.items() if wish}
+    return {name for name, wish in wishes.items() if wish} | set(wanted.first[1])
 
 
 def _run(

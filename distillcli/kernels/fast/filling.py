@@ -26,12 +26,16 @@ def fill(wanted: Wanted) -> None:
         table = _swept((scores,), (asked,), wanted)
         _leave(scores, table[: layout.SIDE], wanted, asked)
     if wanted.pair is not None:
-        p, q = wanted.pair
-        of_p, of_q = (_asked(scores, wanted, paired=True) for scores in (p, q))
-        table = _swept((p, q), (of_p, of_q), wanted)
-        _leave(p, table[: layout.SIDE], wanted, of_p)
-        _leave(q, table[layout.SIDE : layout.PAIR], wanted, of_q)
-        _leave_pair(table[layout.PAIR :], wanted)
+        for one in wanted.by_temperature():
+            _fill_pair(*wanted.pair, one)
+
+
+def _fill_pair(p: Logits, q: Logits, wanted: Wanted) -> None:
+    of_p, of_q = (_asked(scores, wanted, paired=True) for scores in (p, q))
+    table = _swept((p, q), (of_p, of_q), wanted)
+    _leave(p, table[: layout.SIDE], wanted, of_p)
+    _leave(q, table[layout.SIDE : layout.PAIR], wanted, of_q)
+    _leave_pair(table[layout.PAIR :], wanted)
 
 
 def _swept(sides: tuple[Logits, ...], asked: tuple[int, ...], wanted: Wanted) -> Array:
@@ -46,7 +50,7 @@ def _swept(sides: tuple[Logits, ...], asked: tuple[int, ...], wanted: Wanted) ->
         read[0][0],
         read[-1][0],
         paired,
-        float(wanted.temperature),
+        float(wanted.first[0]),
         _asked_of_pair(wanted) if paired else 0,
         asked[0],
         asked[-1],
@@ -87,16 +91,17 @@ def _asked(scores: Logits, wanted: Wanted, *, paired: bool) -> int:
     top = scores in wanted.tops or (paired and wanted.above is scores)
     return (
         layout.TOP * top
-        + layout.TOTAL * (paired and wanted.divergent)
+        + layout.TOTAL * (paired and bool(wanted.first[1]))
         + layout.ONE * (scores in wanted.ones)
         + layout.ENTROPY * (scores in wanted.entropies)
     )
 
 
 def _asked_of_pair(wanted: Wanted) -> int:
+    directions = wanted.first[1]
     return (
-        layout.FORWARD * wanted.forward
-        + layout.REVERSE * wanted.reverse
+        layout.FORWARD * ("forward" in directions)
+        + layout.REVERSE * ("reverse" in directions)
         + layout.SQUARES * wanted.squares
         + layout.COSINE * wanted.cosine
         + layout.ABOVE * (wanted.above is not None)
@@ -118,7 +123,7 @@ def _leave(scores: Logits, found: Array, wanted: Wanted, asked: int) -> None:
     if asked & layout.TOP:
         scores.top = found[layout.TOP_AT].astype(np.int64)
     if asked & layout.TOTAL:
-        scores.learn_total(wanted.temperature, found[layout.TOTAL_AT].copy())
+        scores.learn_total(wanted.first[0], found[layout.TOTAL_AT].copy())
     if asked & layout.ONE:
         scores.learn_total(1.0, found[layout.ONE_AT].copy())
     if asked & layout.ENTROPY:
@@ -135,10 +140,11 @@ def _readable_type(scores: Logits) -> Any:
 def _leave_pair(found: Array, wanted: Wanted) -> None:
     assert wanted.pair is not None
     p, q = wanted.pair
-    if wanted.forward:
-        _leave_divergence(p, q, found[layout.FORWARD_AT], wanted.temperature)
-    if wanted.reverse:
-        _leave_divergence(q, p, found[layout.REVERSE_AT], wanted.temperature)
+    temperature, directions = wanted.first
+    if "forward" in directions:
+        _leave_divergence(p, q, found[layout.FORWARD_AT], temperature)
+    if "reverse" in directions:
+        _leave_divergence(q, p, found[layout.REVERSE_AT], temperature)
     if (p.kind, q.kind) == ("logits", "logits"):
         if wanted.squares:
             _leave_distance(p, q, "squares", found[layout.SQUARES_AT])
