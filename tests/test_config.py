@@ -330,6 +330,38 @@ def test_a_setting_makes_its_section_and_null_takes_a_key_out() -> None:
     assert config.response.soft_loss.parameters["temperature"] == 2.0
 
 
+WEIGHTS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
+    "response.alpha=0.2": ({"alpha": 0.2}, (0.2, 0.8)),
+    "response.preset=balanced": ({"preset": "balanced"}, (0.5, 0.5)),
+    "response.soft_label_weight=2": ({"soft_label_weight": 2}, (2.0, 0.0)),
+    "response.hard_label_weight=3": ({"hard_label_weight": 3}, (0.0, 3.0)),
+}
+
+
+@pytest.mark.parametrize("text", WEIGHTS)
+@pytest.mark.parametrize("first", WEIGHTS)
+@pytest.mark.parametrize("by", ["file", "setting"])
+def test_a_form_of_the_label_weights_takes_the_place_of_the_others(
+    first: str, text: str, by: str
+) -> None:
+    """Whether they stand in the file or were set before; the two weights stand together."""
+    (before, _), (_, weights) = WEIGHTS[first], WEIGHTS[text]
+    data = with_section(LABELLED, **before) if by == "file" else LABELLED
+    settings = [parse_set(first)] if by == "setting" else []
+    response = made(data, *settings, parse_set(text)).response
+    assert response is not None
+    if {first, text} == {"response.soft_label_weight=2", "response.hard_label_weight=3"}:
+        weights = (2.0, 3.0)
+    assert (response.soft_weight, response.hard_weight) == weights
+
+
+def test_taking_a_form_out_leaves_the_others() -> None:
+    """null sets none."""
+    response = made(with_section(LABELLED, alpha=0.2), parse_set("response.preset=null")).response
+    assert response is not None
+    assert response.soft_weight == 0.2
+
+
 def test_a_setting_may_address_an_item_of_a_list() -> None:
     """Items are counted from 0."""
     config = made(ENSEMBLE, parse_set("teachers.0=z.npy"))

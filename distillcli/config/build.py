@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from distillcli.config.catalogue import Catalogue
 from distillcli.config.choice import TEMPERATURE, feature_loss, given_or, soft_loss
 from distillcli.config.models import (
+    FORMS,
     EnsembleSection,
     LongSource,
     ProgressiveSection,
@@ -32,7 +34,7 @@ from distillcli.config.tree import Path
 ALPHA = 0.7
 PRESETS = {"pure_kl": 1.0, "balanced": 0.5, "hinton": 0.7}
 PRESET_TEMPERATURE = 4.0  # of the presets that fix one: balanced and hinton
-_FORMS = ("alpha", "preset", "soft_label_weight", "hard_label_weight")
+_WEIGHTS = tuple(chain.from_iterable(FORMS["response"]))
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ def _shares(
 def _label_weights(build: Builder, written: ResponseSection) -> tuple[float, float, bool]:
     """Soft weight, hard weight, and whether they were assumed."""
     path = ("response",)
-    given = [key for key in _FORMS if getattr(written, key) is not None]
-    if any(build.problems.touch((*path, key)) for key in _FORMS):
+    given = [key for key in _WEIGHTS if getattr(written, key) is not None]
+    if any(build.problems.touch((*path, key)) for key in _WEIGHTS):
         return 1.0, 0.0, False
     _check_one_form(build, given)
     if not given:

@@ -10,11 +10,7 @@ from distillcli.config.assembly import assemble
 from distillcli.config.catalogue import Catalogue
 from distillcli.config.config import Config
 from distillcli.config.explain import read
-from distillcli.config.models import (
-    OWNERS,
-    STRATEGIES,
-    WrittenConfig,
-)
+from distillcli.config.models import FORMS, OWNERS, STRATEGIES, WrittenConfig
 from distillcli.config.settings import Origins, Problems, Setting, overlay
 from distillcli.config.text import escaped, nearest, shown
 from distillcli.config.tree import MAX_BYTES, parse
@@ -124,7 +120,7 @@ def _neighbours(path: FilePath) -> str | None:
 def _config(
     data: Mapping[str, Any], problems: Problems, catalogue: Catalogue, require_student: bool
 ) -> Config:
-    merged = overlay(data, problems)
+    merged = overlay(data, problems, FORMS)
     _check_owners(merged, problems)
     written = read(merged, problems, catalogue)
     _check_required(written, problems, require_student)

@@ -23,6 +23,8 @@ OWNERS = {
     "ensemble": ("ensemble",),
 }
 PRESETS = ("pure_kl", "balanced", "hinton")
+# The forms of a section of which one is given, each with its keys.
+FORMS = {"response": (("alpha",), ("preset",), ("soft_label_weight", "hard_label_weight"))}
 KINDS = ("logits", "probabilities", "log_probabilities")
 DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"),

@@ -5,6 +5,7 @@ Whatever the loader takes, the schema takes; a few things that it cannot say are
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations, product
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter
@@ -12,21 +13,15 @@ from pydantic import TypeAdapter
 from distillcli.config.about import ABOUT
 from distillcli.config.catalogue import Catalogue, LossSpec
 from distillcli.config.choice import check_of, default_of
-from distillcli.config.models import OWNERS, STRATEGIES, WrittenConfig
+from distillcli.config.models import FORMS, OWNERS, STRATEGIES, WrittenConfig
 from distillcli.config.text import shown
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 
-# Forms of the label weights of which a config has one: no two of a pair are given together.
-_EXCLUSIVE = (
-    ("alpha", "preset"),
-    ("alpha", "soft_label_weight"),
-    ("alpha", "hard_label_weight"),
-    ("preset", "soft_label_weight"),
-    ("preset", "hard_label_weight"),
-)
+# Keys of two forms of the label weights: no two of a pair are given together.
+_EXCLUSIVE = [pair for forms in combinations(FORMS["response"], 2) for pair in product(*forms)]
 
 
 def json_schema(catalogue: Catalogue) -> Schema:

@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,6 +15,9 @@ from distillcli.errors import ConfigError, ConfigErrors, UsageError
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _LONGEST = 80
 _MOST_PROBLEMS = 100
+
+# By the name of a section: its forms of which one is given, each with its keys.
+Forms = Mapping[str, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,26 @@ class Problems:
             raise ConfigErrors(errors)
 
 
-def overlay(data: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    """The data with the settings laid over them; the data given stay as they are."""
+def overlay(data: Mapping[str, Any], problems: Problems, forms: Forms) -> dict[str, Any]:
+    """The data with the settings laid over them; the data given stay as they are.
+
+    A setting of one form takes the place of the others.
+    """
     result: dict[str, Any] = copy.deepcopy(dict(data))
     for setting in problems.origins.settings:
+        if setting.value is not None:
+            _make_room(result, setting.path, forms)
         _lay(result, setting, problems)
     return result
+
+
+def _make_room(data: dict[str, Any], path: Path, forms: Forms) -> None:
+    """Take out what this key cannot stand beside."""
+    name, key = str(path[0]), path[-1]
+    section, known = data.get(name), forms.get(name, ())
+    if len(path) == 2 and isinstance(section, dict) and any(key in form for form in known):
+        for other in chain.from_iterable(form for form in known if key not in form):
+            section.pop(other, None)
 
 
 def _lay(data: dict[str, Any], setting: Setting, problems: Problems) -> None:
