@@ -98,7 +98,7 @@ def _found(
     limits = _limits(strategy, tolerances)
     current = scored_now(strategy, name=str(path), progress=watch, note=note)
     if not pytestconfig.getoption(_UPDATE):
-        return check(current, baseline, limits, make=f"pytest {_UPDATE}")
+        return check(current, baseline, limits, note=note, make=f"pytest {_UPDATE}")
     found = update(current, baseline, limits, note=note)
     pytestconfig.stash.setdefault(_WRITTEN, []).append(_table(found).rstrip())
     return found

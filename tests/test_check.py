@@ -494,7 +494,6 @@ def test_saved_results_with_rows_are_compared_row_by_row(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda path: path.unlink(), "no such file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-8]), "has changed since"),
         (lambda path: np.save(path, np.zeros(60)), "has changed since"),
     ],
@@ -508,6 +507,47 @@ def test_rows_that_are_not_those_of_the_baseline_are_refused(
     done = check(config, base)
     assert done.code == 2
     assert said in done.errors[0]
+
+
+@pytest.fixture
+def with_rows(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A config that asks for significance, and two saved results with the loss of every row."""
+    config = dump(tmp_path)
+    asks = {**json.loads(config.read_text()), "check": {"significant": True}}
+    other = tmp_path / "other.json"
+    distill("check", config, "--baseline", other, "--update-baseline", *SIGNIFICANT)
+    return written(config, asks), baseline(tmp_path, config), other
+
+
+@pytest.mark.parametrize("gone", ["base.rows.npy", "other.rows.npy"])
+def test_rows_that_are_gone_are_needed_by_significance_alone(
+    with_rows: tuple[Path, Path, Path], gone: str
+) -> None:
+    """A baseline alone, as it may lie in a repository, is enough for its numbers."""
+    config, base, other = with_rows
+    limits_alone = ("--current", other, "--baseline", base, "--format", "json")
+    whole = distill("check", *limits_alone)
+    (base.parent / gone).unlink()
+    done = distill("check", *limits_alone)
+    assert (done.code, done.data["numbers"]) == (0, whole.data["numbers"])
+    assert "loss_over_rows" not in done.data
+    missing = f"rows of a saved result, {base.parent / gone}: no such file"
+    assert done.notes == [f"{missing}; the loss is not compared row by row"]
+    done = distill("check", config, *limits_alone)
+    assert done.code == 2
+    assert done.errors == [f"{missing}; restore it, or write the result again"]
+
+
+def test_rows_that_are_gone_are_not_saved_beside_a_baseline(
+    with_rows: tuple[Path, Path, Path],
+) -> None:
+    """The result that is to become the baseline is at fault, not the place of it."""
+    _, base, other = with_rows
+    before = base.read_bytes()
+    (base.parent / "other.rows.npy").unlink()
+    done = distill("check", "--current", other, "--baseline", base, "--update-baseline")
+    assert (done.code, base.read_bytes()) == (2, before)
+    assert "other.rows.npy: no such file; restore it, or write the result again" in done.errors[0]
 
 
 def test_significance_needs_rows(tmp_path: Path) -> None:

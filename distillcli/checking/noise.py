@@ -79,13 +79,23 @@ class RowFile:
                 return cls(beside if beside.exists() and not found.exists() else found, rows, crc32)
         raise FormatError(where, "is not a saved result: per_row is not {path, crc32, rows}")
 
+    def require(self) -> None:
+        """Raise MissingError where there is no such file."""
+        if not self.path.exists():
+            raise MissingError(self._where, "no such file", _HINT)
+
+    @property
+    def _where(self) -> str:
+        return f"rows of a saved result, {self.path}"
+
     def losses(self) -> Iterator[Floats]:
         """All rows in pieces of the same size; the file is checked before the first of them.
 
         Raises:
             MissingError: there is no such file. FormatError: it is not the file that was meant.
         """
-        where = f"rows of a saved result, {self.path}"
+        where = self._where
+        self.require()
         try:
             self._check_sum(where)
             with open(self.path, "rb") as file:
@@ -96,8 +106,6 @@ class RowFile:
                 file.seek(header.begin)
                 while data := file.read(8 * _PIECE):
                     yield np.frombuffer(data, np.float64)
-        except FileNotFoundError:
-            raise MissingError(where, "no such file", _HINT) from None
         except OSError as error:
             raise FormatError(where, f"cannot be read: {error.strerror}") from None
 

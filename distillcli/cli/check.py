@@ -80,7 +80,7 @@ def check(
             found = update(source, baseline, limits, note=out.note)
         else:
             make = _command(config, baseline, current, shared)
-            found = run(source, baseline, limits, allow=names, make=make)
+            found = run(source, baseline, limits, note=out.note, allow=names, make=make)
     out.show(found)
     if found.failures:
         raise typer.Exit(OUTSIDE)

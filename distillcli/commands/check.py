@@ -100,6 +100,7 @@ def check(
     baseline: Path,
     limits: Check,
     *,
+    note: Note,
     allow: Collection[str] = (),
     make: str = "distill check CONFIG --baseline FILE --update-baseline",
 ) -> Comparison:
@@ -109,6 +110,7 @@ def check(
         current: what is held against it: `scored_now` or `saved_before`.
         baseline: the saved result.
         limits: how far each number may move.
+        note: told where a file with the loss of every row is gone, and nothing needs it.
         allow: conditions, of LIFTABLE, that may differ.
         make: the command that makes a baseline.
 
@@ -125,8 +127,10 @@ def check(
         hint = "write it again with --update-baseline, or set check.significant to false"
         problem = "has no loss of single rows, which check.significant needs"
         raise DataError(f"baseline {baseline}", problem, hint)
+    rows = _at_hand(rows, limits, note)
     with current(rows is not None) as now:
         lifted = _comparable(saved, now.result, baseline, allow)
+        now = replace(now, rows=_at_hand(now.rows, limits, note))
         noise = _noise(rows, now, lifted, limits)
         may_go = METRICS in allow
         return Comparison(
@@ -157,6 +161,8 @@ def update(current: Current, baseline: Path, limits: Check, *, note: Note) -> Co
     with current(with_rows) as now:
         if limits.significant and now.rows is None:
             raise DataError(now.name, "has no loss of single rows, which check.significant needs")
+        if now.rows is not None:
+            now.rows.require()
         _write(baseline, now, rows)
         lost = list(now.result.nonfinite)
         if lost:
@@ -208,6 +214,19 @@ def _comparable(
     problem = f"cannot be compared: {'; '.join(map(str, hard))}"
     hint = f"write it again with --update-baseline, or compare all the same with {flags}"
     raise MismatchError(f"baseline {baseline}", problem, hint)
+
+
+def _at_hand(rows: RowFile | None, limits: Check, note: Note) -> RowFile | None:
+    """The loss of every row, as far as its file is there or is needed."""
+    try:
+        if rows is not None:
+            rows.require()
+    except MissingError as error:
+        if limits.significant:
+            raise
+        note(f"{error.where}: {error.problem}; the loss is not compared row by row")
+        return None
+    return rows
 
 
 def _noise(
