@@ -33,7 +33,7 @@ class Fitting:
             found = self._tried(tile, work)
             if found is not None:
                 return found
-        first, second = tile.halves()
+        first, second = tile.halves(self._grid.together)
         return [*self.all_of(first, work), *self.all_of(second, work)]
 
     def _tried(self, tile: Tile, work: Callable[[Tile], T]) -> list[T] | None:
@@ -58,10 +58,12 @@ class Fitting:
         if self._grid.whole:
             hint = "a loss relates the rows of a batch to each other: set a smaller batch_size"
             raise DeviceMemoryError(error.where, f"no room for a batch of {rows:,} rows", hint)
-        if rows == 1:
-            raise DeviceMemoryError(error.where, "no room for a single row", error.hint)
+        together = self._grid.together
+        if rows <= together:
+            least = "row" if rows == 1 else f"sequence of {rows:,} positions"
+            raise DeviceMemoryError(error.where, f"no room for a single {least}", error.hint)
         with self._lock:
-            half = -(-rows // 2)
+            half = -(-rows // together // 2) * together
             if half >= self._rows:  # another thread has told
                 return
             self._rows = half

@@ -94,69 +94,6 @@ def test_no_loss_is_forgotten() -> None:
     assert run == set(map(id, LOSSES))
 
 
-def test_a_sequence_is_a_row(tmp_path: Path) -> None:
-    """Where a loss keeps positions together, in each form that layers are saved in."""
-    features(tmp_path, (3, ROWS, 4, SIZE))
-    loss = {"name": "minilm_relation", "heads": 3}
-    config = {"strategy": "progressive", **HIDDEN}
-    config["progressive"] = {"layer_mapping": [[0, 0], [2, 1]], "loss": loss}
-    stacked = result(tmp_path / "c.yaml", config)
-    assert stacked["rows"] == ROWS
-    layers = np.load(tmp_path / "teacher.npy"), np.load(tmp_path / "student.npy")
-    saved(tmp_path, **{f"t{n}": x for n, x in enumerate(layers[0])})
-    saved(tmp_path, **{f"s{n}": x for n, x in enumerate(layers[1])})
-    listed = {
-        f"{side}_hidden": [f"{side[0]}{n}.npy" for n in range(3)] for side in ("teacher", "student")
-    }
-    assert result(tmp_path / "c.yaml", config | listed)["loss"] == stacked["loss"]
-    saved(tmp_path, flat=layers[0][0, :, 0])
-    done = distill("score", written(tmp_path / "c.yaml", config | {"teacher_hidden": ["flat.npy"]}))
-    assert done.code == 2
-    assert "has 2 dimensions" in done.err
-    assert "[rows, positions, width] is needed" in done.err
-
-
-@pytest.mark.parametrize("command", ["score", "validate"])
-def test_sequences_that_do_not_fit_each_other(tmp_path: Path, command: str) -> None:
-    """Told from their shapes, with a projection or without; so are heads, by their line."""
-
-    def ended(shape: tuple[int, ...], loss: Any, **more: Any) -> str:
-        features(tmp_path, (5, 4, 6), shape)
-        progressive = {"layer_mapping": [[0, 0]], "loss": loss, **more}
-        config = {"strategy": "progressive", **HIDDEN, "progressive": progressive}
-        done = distill(command, written(tmp_path / "c.yaml", config))
-        assert done.code == 2, done.err
-        return done.err
-
-    for more in ({}, {"projection": {"init": "xavier_uniform", "seed": 0}}):
-        error = ended((5, 4, 4), "attention", **more)
-        assert "student.npy: is 4 x 4 a row, teacher layer 0 4 x 6; attention needs" in error
-        assert "the same positions and width; no projection goes with maps" in error
-        heads = {"name": "minilm_relation", "heads": 2}
-        assert "minilm_relation needs the same positions; " in ended((5, 3, 6), heads, **more)
-    heads["heads"] = 4
-    error = ended((5, 4, 8), heads)
-    assert "progressive.loss.heads: teacher_hidden[0] is 6 wide, which 4 heads do not" in error
-    assert f"{tmp_path}/c.yaml:" in error
-
-
-def test_a_mask_of_positions_beside_whole_sequences(tmp_path: Path) -> None:
-    """What it must be instead is told; one for each sequence leaves out whole ones."""
-    sides = features(tmp_path, (5, 4, 4))
-    config = {"strategy": "progressive", **HIDDEN, "mask": "m.npy"}
-    config["progressive"] = {"layer_mapping": [[0, 0]], "loss": "attention"}
-    np.save(tmp_path / "m.npy", np.ones((5, 4), int))
-    done = distill("score", written(tmp_path / "c.yaml", config))
-    assert done.code == 2
-    told = "20 rows (5 x 4), and a row of student_hidden[0] is a whole sequence; save one number"
-    assert told in done.err
-    np.save(tmp_path / "m.npy", np.array([1, 0, 1, 1, 0]))
-    found = result(tmp_path / "c.yaml", config)
-    pairs = [(sides["teacher"][n].tolist(), sides["student"][n].tolist()) for n in (0, 2, 3)]
-    right = reference.mean([reference.attention(teacher=t, student=s) for t, s in pairs])
-    assert found["loss"] == pytest.approx(right, rel=1e-9)
-
-
 def test_widths_may_differ_where_rows_are_related(tmp_path: Path) -> None:
     """No projection is needed, and none is used."""
     sides = features(tmp_path, (ROWS, SIZE), (ROWS, SIZE - 2))
@@ -466,8 +403,6 @@ def test_mistakes_of_layers_and_labels(tmp_path: Path) -> None:
 
     assert "kl needs logits of teacher and student" in errors([{"name": "kl"}])
     assert "heads: is missing: minilm_relation needs it" in errors([{"name": "minilm_relation"}])
-    mixed = [{"name": "attention"}, {"name": "mse"}]
-    assert "attention takes sequences as they are, and mse each" in errors(mixed)
     logits = {"teacher": "teacher.npy", "student": "student.npy"}
     assert "dkd needs labels" in errors([{"name": "dkd"}], **logits)
     four = [{"name": "linear_cka_unbiased"}]

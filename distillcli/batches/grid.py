@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from distillcli.batches.inputs import Input
 
@@ -20,6 +21,7 @@ class Grid:
 
     Args:
         origin: the row that tiles and slabs are counted from.
+        together: so many rows, counted from row 0, are in one tile.
         whole: whether what is found depends on the rows of a tile being together.
         streamed: whether a kernel goes through a tile row by row, and nothing else does.
     """
@@ -31,6 +33,7 @@ class Grid:
     origin: int = 0
     whole: bool = False
     streamed: bool = False
+    together: int = 1
 
     @classmethod
     def of(
@@ -44,6 +47,7 @@ class Grid:
         batch: int | None = None,
         device_bytes: int | None = None,
         streamed: bool = False,
+        together: int = 1,
     ) -> "Grid":
         """The cut for these inputs, computed on numbers of `itemsize` bytes.
 
@@ -51,22 +55,26 @@ class Grid:
             products: whether rows are multiplied by a matrix.
             batch: rows that must be computed at once, counted from `first`.
             device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
-            streamed: see there.
+            streamed, together: see there; a batch holds whole ones of the latter.
         """
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         if device_bytes is not None:
             rows = batch or _power_of_two(min(SLAB_ROWS, device_bytes // row_bytes))
-            return cls(first, stop, rows, rows, first if batch else 0, whole=batch is not None)
+            rows = _multiple(rows, together)
+            origin = first if batch else 0
+            return cls(first, stop, rows, rows, origin, batch is not None, together=together)
         widest = max(item.width for item in inputs) * itemsize
         at_most, size = (STREAMED_ROWS, STREAMED_BYTES) if streamed else (TILE_ROWS, TILE_BYTES)
         tile = min(at_most, _power_of_two(size // widest))
         if products:
-            tile = max(tile, PRODUCT_ROWS)
-        tile = tile if batch is None else batch
+            positions = max(prod(item.reader.row_shape[:-1]) for item in inputs)
+            tile = max(tile, PRODUCT_ROWS // positions)
+        tile = _multiple(tile, together) if batch is None else batch
         slab = min(SLAB_ROWS, SLAB_BYTES // row_bytes)
         origin = 0 if batch is None else first
         whole = batch is not None
-        return cls(first, stop, tile, max(tile, slab - slab % tile), origin, whole, streamed)
+        slab = max(tile, slab - slab % tile)
+        return cls(first, stop, tile, slab, origin, whole, streamed, together)
 
     @property
     def rows(self) -> int:
@@ -81,6 +89,11 @@ class Grid:
 
 def _power_of_two(number: int) -> int:
     return 1 << max(0, number.bit_length() - 1)
+
+
+def _multiple(number: int, of: int) -> int:
+    """The largest multiple that is not above the number, or the least there is."""
+    return max(of, number - number % of)
 
 
 def _steps(start: int, stop: int, step: int, origin: int) -> Iterator[tuple[int, int]]:

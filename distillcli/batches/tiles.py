@@ -40,9 +40,9 @@ class Tile:
     def __contains__(self, role: str) -> bool:
         return role in self.inputs
 
-    def halves(self) -> tuple["Tile", "Tile"]:
-        """The same rows as two tiles, of which nothing is known yet."""
-        middle = (self.start + self.stop) // 2
+    def halves(self, together: int = 1) -> tuple["Tile", "Tile"]:
+        """The same rows as two tiles, of which nothing is known yet; see `Grid.together`."""
+        middle = self.start + (self.stop - self.start) // together // 2 * together
         return replace(self, stop=middle, memo={}), replace(self, start=middle, memo={})
 
     def masked(self) -> Mask | None:

@@ -20,7 +20,6 @@ from distillcli.config.sources import Source, SourceReader
 from distillcli.config.terms import (
     Around,
     check_batches,
-    check_layers,
     check_terms,
     loss_terms,
 )
@@ -70,7 +69,6 @@ def assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) -
     if listed:
         check_terms(problems, catalogue, terms)
     check_batches(problems, catalogue, terms, config.batch_size)
-    check_layers(problems, catalogue, terms)
     return config
 
 

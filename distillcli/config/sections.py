@@ -158,6 +158,11 @@ class Counting:
     shift_labels: bool = False
     skip_first: int = 0
 
+    @property
+    def by_position(self) -> bool:
+        """Whether it tells the positions of a sequence apart."""
+        return bool(self.skip_first or self.shift_labels)
+
     def written(self, base: FilePath) -> dict[str, Any]:
         """The keys of a config in the folder `base`; those with their default are left out."""
         found = {

@@ -93,23 +93,6 @@ def check_batches(
             problems.add(("batch_size",), problem)
 
 
-def check_layers(problems: Problems, catalogue: Catalogue, terms: Sequence[LossTerm]) -> None:
-    """Note a loss that keeps the positions of a row together beside one that does not."""
-    known = [
-        (term, catalogue.feature_losses[term.loss.name].family == "sequences")
-        for term in terms
-        if term.on == "hidden" and term.loss.name in catalogue.feature_losses
-    ]
-    for term, kept in known[1:]:
-        if kept != known[0][1]:
-            whole, single = (term, known[0][0]) if kept else (known[0][0], term)
-            problem = (
-                f"{whole.loss.name} takes sequences as they are, and {single.loss.name} each "
-                "position as a row"
-            )
-            problems.add(term.path, problem, "score them in two runs")
-
-
 def _term(
     problems: Problems, catalogue: Catalogue, entry: dict[str, Any], path: Path, around: Around
 ) -> LossTerm | None:

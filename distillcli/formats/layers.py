@@ -28,20 +28,19 @@ from distillcli.formats.opening import (
 from distillcli.formats.paths import LayersLike, Location, SourceLike, locate
 from distillcli.formats.readers import ArrayReader, Container, Reader
 
-# What a layer must be, and an array of them, by how many axes a row has.
-_NEEDS = {1: LOGITS, 2: SEQUENCES}
-_LAYER_NEEDS = {1: LAYERS, 2: SEQUENCE_LAYERS}
+# What a layer must be, and an array of them, by whether it must tell sequences apart.
+_NEEDS = {False: LOGITS, True: SEQUENCES}
+_LAYER_NEEDS = {False: LAYERS, True: SEQUENCE_LAYERS}
 
 
-def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Reader]:
+def open_layers(layers: LayersLike, *, role: str, sequences: bool = False) -> list[Reader]:
     """Open hidden states: one reader per layer, each [rows, dim] or [rows, positions, dim].
 
     Args:
         layers: one source per layer; or a single one: an HDF5 group with one dataset per layer
             (natural order of names), an array with a leading axis of layers, or one layer.
         role: as in "student hidden states".
-        row_dims: 2 where the positions of a row stay together: each layer is then [rows, positions,
-            dim], of so many rows.
+        sequences: whether each layer must be [rows, positions, dim].
 
     Raises:
         MissingError, FormatError, MismatchError, DataError: one line that names the file.
@@ -49,14 +48,12 @@ def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Rea
     readers: list[Reader] = []
     try:
         if layers.single:
-            for opener in _layers_of(layers.sources[0], role, row_dims):
+            for opener in _layers_of(layers.sources[0], role, sequences):
                 readers.append(opener())
         else:
             for index, source in enumerate(layers.sources):
                 one = f"{role}, layer {index},"
-                readers.append(
-                    open_rows(source, role=one, row_dims=row_dims, need=_NEEDS[row_dims])
-                )
+                readers.append(open_rows(source, role=one, row_dims=1, need=_NEEDS[sequences]))
     except BaseException:
         for reader in readers:
             reader.close()
@@ -64,36 +61,36 @@ def open_layers(layers: LayersLike, *, role: str, row_dims: int = 1) -> list[Rea
     return readers
 
 
-def _layers_of(source: SourceLike, role: str, row_dims: int) -> list[Callable[[], Reader]]:
+def _layers_of(source: SourceLike, role: str, sequences: bool) -> list[Callable[[], Reader]]:
     """How to open each layer of a single source."""
     locations = locate(source, role)
-    with _one_source_per_layer(locations[0], source, role, row_dims):
-        look = partial(_look_for_layers, locations[0], row_dims)
+    with _one_source_per_layer(locations[0], source, role, sequences):
+        look = partial(_look_for_layers, locations[0], sequences)
         members, shape = opened(locations[0], role, look)
     if members is not None:
         return [
-            partial(_open_member, source, locations, member, role, row_dims) for member in members
+            partial(_open_member, source, locations, member, role, sequences) for member in members
         ]
-    if len(shape) == 1 + row_dims:
-        need = _NEEDS[row_dims]
-        return [partial(open_rows, source, role=role, row_dims=row_dims, need=need)]
+    if len(shape) == (3 if sequences else 2):
+        need = _NEEDS[sequences]
+        return [partial(open_rows, source, role=role, row_dims=1, need=need)]
     if len(locations) > 1:
         problem = f"is in {len(locations)} files, each with an axis of layers"
         hint = "list one source per layer instead; the shards of a layer are a glob or a list"
         raise FormatError(f"{role} in {name_of(source)}", problem, hint)
-    return [partial(_open_layer, locations[0], role, row_dims, index) for index in range(shape[0])]
+    return [partial(_open_layer, locations[0], role, sequences, index) for index in range(shape[0])]
 
 
 @contextmanager
 def _one_source_per_layer(
-    location: Location, source: SourceLike, role: str, row_dims: int
+    location: Location, source: SourceLike, role: str, sequences: bool
 ) -> Iterator[None]:
     """Where a file has several arrays that might be layers, say how they are named."""
     try:
         yield
     except MissingError as error:
         one = location.dataset is None and len(source.parts) == 1
-        names = _layer_names(location, role, row_dims) if one else []
+        names = _layer_names(location, role, sequences) if one else []
         if len(names) < 2:
             raise
         listed = ", ".join(f"{name_of(source)}::{name}" for name in names[:2])
@@ -101,9 +98,9 @@ def _one_source_per_layer(
         raise MissingError(error.where, error.problem, hint) from None
 
 
-def _layer_names(location: Location, role: str, row_dims: int) -> list[str]:
+def _layer_names(location: Location, role: str, sequences: bool) -> list[str]:
     """What might be layers, in natural order where their names are alike."""
-    need = _LAYER_NEEDS[row_dims]
+    need = _LAYER_NEEDS[sequences]
 
     def names(file: InputFile, container: Container) -> list[str]:
         with closing(file), closing(container):
@@ -114,7 +111,7 @@ def _layer_names(location: Location, role: str, row_dims: int) -> list[str]:
 
 
 def _look_for_layers(
-    location: Location, row_dims: int, file: InputFile, container: Container
+    location: Location, sequences: bool, file: InputFile, container: Container
 ) -> tuple[list[str] | None, tuple[int, ...]]:
     """The members of the group that is meant, or the shape of the array that is."""
     with closing(file), closing(container):
@@ -123,8 +120,8 @@ def _look_for_layers(
             raise FormatError(where_of(file, location.dataset), "is an empty group")
         if members is not None:
             return members, ()
-        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
-        check_array(where_of(file, name), array.shape, array.element, _LAYER_NEEDS[row_dims])
+        name, array = choose(file, container, location, _LAYER_NEEDS[sequences])
+        check_array(where_of(file, name), array.shape, array.element, _LAYER_NEEDS[sequences])
         return None, array.shape
 
 
@@ -137,24 +134,24 @@ def _members(location: Location, container: Container) -> list[str] | None:
 
 
 def _open_member(
-    source: SourceLike, locations: Sequence[Location], member: str, role: str, row_dims: int
+    source: SourceLike, locations: Sequence[Location], member: str, role: str, sequences: bool
 ) -> Reader:
     """One layer of a group, over all shards."""
     places = [replace(location, dataset=member) for location in locations]
     return joined(
-        [partial(open_location, place, role, _NEEDS[row_dims], row_dims) for place in places],
+        [partial(open_location, place, role, _NEEDS[sequences], 1) for place in places],
         source,
         role,
     )
 
 
-def _open_layer(location: Location, role: str, row_dims: int, index: int) -> Reader:
+def _open_layer(location: Location, role: str, sequences: bool, index: int) -> Reader:
     """One layer of an array with a leading axis of layers."""
 
     def build(file: InputFile, container: Container) -> Reader:
-        name, array = choose(file, container, location, _LAYER_NEEDS[row_dims])
+        name, array = choose(file, container, location, _LAYER_NEEDS[sequences])
         layer = array.layer(index)
-        lead = len(layer.shape) - row_dims
+        lead = len(layer.shape) - 1
         return ArrayReader(file, container, layer, dataset=name, lead=lead, suffix=f"[{index}]")
 
     return opened(location, role, build)

@@ -84,6 +84,8 @@ class Loss:
         least_batch: of how many rows a batch must be whose rows it relates to each other: on fewer
             what it says of them is the same whatever the sides are. None where each row stands
             alone.
+        of_maps: whether the numbers of a position, as in a map of attention, are one for each
+            position: one that does not count then takes its column with it.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Loss:
     any_width: bool
     asks: frozenset[Ask]
     least_batch: int | None
+    of_maps: bool
 
 
 def loss(
@@ -115,6 +118,7 @@ def loss(
     asks: tuple[Ask, ...] = (),
     any_width: bool = False,
     least_batch: int | None = None,
+    of_maps: bool = False,
 ) -> Callable[[Function], Function]:
     """Enter the decorated function into a table of losses under its own name."""
 
@@ -136,6 +140,7 @@ def loss(
             asks=frozenset(asks),
             any_width=any_width,
             least_batch=least_batch,
+            of_maps=of_maps,
         )
         return function
 

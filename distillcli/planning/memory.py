@@ -14,9 +14,10 @@ from distillcli.metrics import asked
 from distillcli.planning.plan import Part
 from distillcli.slabs import BUFFERS, read_ahead
 from distillcli.strategy.batchwise import related_rows
-from distillcli.strategy.cka import NAMES, keeps_positions
+from distillcli.strategy.cka import NAMES
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
+from distillcli.strategy.positions import keeps_together
 from distillcli.strategy.projections import widths
 from distillcli.sums.quantiles import EXACT_ROWS
 
@@ -166,11 +167,11 @@ def _relations(passes: Passes, grid: Grid) -> Iterator[Part]:
 
 def _positions(passes: Passes, grid: Grid) -> Iterator[Part]:
     """Matrices of all pairs of positions of a sequence, where layers are relations of those."""
-    if keeps_positions(passes.config):
-        longest = max(item.reader.row_shape[0] for item in passes.inputs if item.is_hidden)
-        rows = min(grid.tile_rows, grid.rows)
-        size = _threads(passes, grid) * COPIES * rows * longest**2 * FLOAT
-        yield Part("positions", size, f"{longest:,} x {longest:,} positions of a row, a thread")
+    if keeps_together(passes.config):
+        longest = max(item.reader.shape[1] for item in passes.inputs if item.is_hidden)
+        sequences = max(1, min(grid.tile_rows, grid.rows) // grid.together)
+        size = _threads(passes, grid) * COPIES * sequences * longest**2 * FLOAT
+        yield Part("positions", size, f"{longest:,} x {longest:,} positions of sequences, a thread")
 
 
 def _row_values(what: Scoring, grid: Grid) -> Part:
@@ -204,7 +205,7 @@ def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
         student, teacher = widths(passes.inputs, pair)
         matrices = (student**2 + student * teacher + teacher**2) * FLOAT
         size += 2 * matrices
-        in_parts = grid.whole or passes.machine.backend.gpu is not None
+        in_parts = grid.whole or grid.together > 1 or passes.machine.backend.gpu is not None
         several += rows * (student + teacher) * FLOAT if in_parts else cells * matrices
     yield Part("CKA", size + several, f"moments of the layers, {PRODUCT_ROWS} rows at a time")
 

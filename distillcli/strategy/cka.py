@@ -16,7 +16,7 @@ from distillcli.batches.tiles import Tile
 from distillcli.config import Config
 from distillcli.fold import BadRows
 from distillcli.formats import widen
-from distillcli.strategy.batchwise import loss_of, rows_that_count
+from distillcli.strategy.batchwise import rows_that_count
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.moments import Matrix, Moments
 
@@ -133,11 +133,6 @@ def alignment(
         return None
     pairs = list(dict.fromkeys(config.progressive.layer_mapping))
     return Alignment(inputs, first, stop, pairs, lambda tile: rows_that_count(tile, bad))
-
-
-def keeps_positions(config: Config) -> bool:
-    """Whether rows are whole sequences, of which there are no features."""
-    return any(loss_of(term).family == "sequences" for term in config.terms())
 
 
 def _on_host(tile: Tile, role: str) -> Matrix:

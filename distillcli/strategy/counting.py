@@ -98,7 +98,7 @@ def _both(one: Counts | None, other: Counts) -> Counts:
     return other if one is None else lambda tile: one(tile) & other(tile)
 
 
-class _Derived(Reader):
+class Derived(Reader):
     """Rows made of those of another reader."""
 
     def __init__(self, reader: Reader) -> None:
@@ -131,7 +131,7 @@ class _Derived(Reader):
         """They are read ahead."""
 
 
-class Shifted(_Derived):
+class Shifted(Derived):
     """Labels that are the tokens themselves: each row has that of the next position.
 
     The last position of a sequence has none; what it gets is not to count.
@@ -146,7 +146,7 @@ class Shifted(_Derived):
         return out
 
 
-class Ones(_Derived):
+class Ones(Derived):
     """A mask, 1 where a row counts; where labels are shifted, the next position must count too.
 
     So a position whose token is padding, 0, or is followed by padding, `BEFORE`, is left out.
@@ -181,7 +181,7 @@ class Ones(_Derived):
             )
 
 
-class Repeated(_Derived):
+class Repeated(Derived):
     """One number for each sequence, given to all of its positions."""
 
     def __init__(self, reader: Reader, positions: int) -> None:

@@ -20,9 +20,9 @@ from distillcli.formats.declared import Declaration
 from distillcli.formats.needs import TOP_INDICES, TOP_LOG_Z
 from distillcli.numerics.scores import Kind
 from distillcli.strategy.alignment import STUDENT, TEACHER
-from distillcli.strategy.batchwise import loss_of
 from distillcli.strategy.counting import GROUPED, MASKED, only_counted
 from distillcli.strategy.misfits import misfits
+from distillcli.strategy.positions import in_rows, keeps_together
 from distillcli.strategy.topk import INDICES, LOG_Z, part_role
 from distillcli.strategy.vocabulary import any_width, compared
 
@@ -94,7 +94,7 @@ def opened(config: Config) -> Iterator[Inputs]:
             except (DataError, ConfigError) as error:
                 problems.append(error)
         if not problems:
-            items = only_counted(config, items)
+            items = only_counted(config, in_rows(config, items))
             items = compared(config, items)
         problems += misfits(items, any_width=any_width(config))
         if problems:
@@ -229,8 +229,7 @@ def _logits(config: Config) -> Iterator[tuple[str, Source]]:
 
 def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) -> Iterator[Input]:
     """The layers that the mapping names; the others are closed again."""
-    kept = any(loss_of(term).family == "sequences" for term in config.terms())
-    readers = open_layers(layers, role=role, row_dims=2 if kept else 1)
+    readers = open_layers(layers, role=role, sequences=keeps_together(config))
     for index, reader in enumerate(readers):
         if index in wanted:
             yield Input(f"{role}[{index}]", reader)

@@ -13,9 +13,10 @@ from distillcli.fold import BadRows, Columns, Measure
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.badrows import or_without_classes
 from distillcli.strategy.batchwise import Related, related_rows
-from distillcli.strategy.cka import Alignment, alignment, keeps_positions
+from distillcli.strategy.cka import Alignment, alignment
 from distillcli.strategy.incomplete import unavailable
 from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.positions import rows_are_whole
 from distillcli.strategy.priming import primer
 from distillcli.strategy.tails import known_of, over_tails, pair_of, require_tails, tail_columns
 from distillcli.strategy.terms import (
@@ -89,7 +90,7 @@ def scoring(
     bad = _remembered(bad)
     batch = related_rows(config)
     related = Related(batch or 0, bad, skip_bad=config.on_bad_rows == "skip")
-    terms = terms_of(config, pair, projections or {}, related)
+    terms = terms_of(config, inputs, pair, projections or {}, related)
     columns = _teacher_columns(inputs, weighting) | lost_columns(inputs)
     for term in terms:
         columns |= term.columns
@@ -223,7 +224,7 @@ def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Til
 
 def _there(config: Config, inputs: Inputs, pair: Pair | None) -> list[str]:
     roles = [role for role in ("student", "labels") if role in inputs]
-    layers = ["hidden"] if config.progressive is not None and not keeps_positions(config) else []
+    layers = ["hidden"] if config.progressive is not None and not rows_are_whole(inputs) else []
     return [*roles, *layers] if pair is None else ["teacher", *roles, *layers]
 
 

@@ -13,11 +13,7 @@ def misfits(items: Sequence[Input], *, any_width: bool) -> Iterator[MismatchErro
     """What is not as long as the first of them, or of other classes."""
     for item in items[1:]:
         first = items[0]
-        if _of_positions(item, first):
-            problem = f"{_rows(item)}, and a row of {first.role} is a whole sequence"
-            hint = "save one number for each sequence; its loss keeps the positions together"
-            yield MismatchError(item.reader.where, problem, hint)
-        elif item.reader.rows != first.reader.rows:
+        if item.reader.rows != first.reader.rows:
             problem = f"{_rows(item)}, {first.role} has {_rows(first)}"
             yield MismatchError(item.reader.where, problem, _same_rows(item, first))
         elif _positions(item) and _positions(first) and _lead(item) != _lead(first):
@@ -78,12 +74,6 @@ def _lead(item: Input) -> tuple[int, ...]:
 
 def _positions(item: Input) -> bool:
     return len(_lead(item)) > 1
-
-
-def _of_positions(item: Input, first: Input) -> bool:
-    """Whether it has a number for each position of sequences that are kept whole."""
-    whole = first.is_hidden and len(first.reader.row_shape) > 1
-    return whole and _positions(item) and item.reader.shape[0] == first.reader.rows
 
 
 def _shown(shape: Sequence[int]) -> str:

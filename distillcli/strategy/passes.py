@@ -16,8 +16,10 @@ from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, 
 from distillcli.kernels import kernel_for
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.positions import positions_kept
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
 from distillcli.strategy.selection import Selection
+from distillcli.strategy.sequences import check_cut
 from distillcli.sums.accumulators import RowValues
 from distillcli.sums.totals import Finished, Totals
 
@@ -83,7 +85,7 @@ class Passes:
 
         Raises:
             UsageError: the inputs end before the selection does.
-            ConfigError: the last batch is too small for a loss.
+            ConfigError: the last batch is too small for a loss, or cuts what it needs whole.
             BackendError: the kernel that the config names is not there.
         """
         if backend.device == "cpu":
@@ -93,6 +95,7 @@ class Passes:
         machine = Machine(backend, threads, precision(config, inputs))
         first, stop = selection.bounds(inputs.rows)
         check_last_batch(config, stop - first)
+        check_cut(config, inputs, selection)
         return cls(config, inputs, machine, watch, first, stop)
 
     def on_host(self) -> "Passes":
@@ -127,6 +130,7 @@ class Passes:
             batch=batch,
             device_bytes=gpu.batch_bytes if gpu is not None else None,
             streamed=by_kernel and self.machine.backend.kernel == "fast",
+            together=positions_kept(self.config, self.inputs),
         )
 
     def rows(
@@ -222,7 +226,7 @@ def _fitted(
         for pair, (student, teacher) in mapped.items():
             x = passes.machine.host(tile.features(f"student_hidden[{student}]"))[keep]
             y = passes.machine.host(tile.features(f"teacher_hidden[{teacher}]"))[keep]
-            x, y = x.astype(np.float64), y.astype(np.float64)
+            x, y = (side.astype(np.float64).reshape(-1, side.shape[-1]) for side in (x, y))
             found[pair] = (x.T @ x, x.T @ y)
         return found
 

@@ -72,7 +72,9 @@ def unequal_pairs(config: Config, inputs: Inputs) -> list[int]:
 def widths(inputs: Inputs, pair: tuple[int, int]) -> tuple[int, int]:
     """The widths of a pair of layers, the student's first."""
     student, teacher = pair
-    return inputs[f"student_hidden[{student}]"].width, inputs[f"teacher_hidden[{teacher}]"].width
+    roles = f"student_hidden[{student}]", f"teacher_hidden[{teacher}]"
+    narrow, wide = (inputs[role].reader.shape[-1] for role in roles)
+    return narrow, wide
 
 
 def drawn(config: Config, inputs: Inputs, pairs: Iterable[int]) -> dict[int, Matrix]:

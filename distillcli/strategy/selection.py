@@ -12,13 +12,15 @@ _RANGE = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")
 class Selection:
     """The rows `start` to `stop` (exclusive, None for the end), and at most `limit` of them.
 
-    `where` is what messages call it, `--rows` unless a variable said it.
+    `where` is what messages call it, `--rows` unless a variable said it; `where_limit` is what they
+    call the number.
     """
 
     start: int = 0
     stop: int | None = None
     limit: int | None = None
     where: str = "--rows"
+    where_limit: str = "--limit"
 
     @classmethod
     def parse(
@@ -35,7 +37,7 @@ class Selection:
             UsageError: not of that form, or no row can be in it.
         """
         start, stop = _range(rows, where_rows) if rows is not None else (0, None)
-        return cls(start, stop, _limit(limit, where_limit), where_rows)
+        return cls(start, stop, _limit(limit, where_limit), where_rows, where_limit)
 
     def bounds(self, rows: int) -> tuple[int, int]:
         """First row and end of the rows taken of a dump that has `rows` of them.

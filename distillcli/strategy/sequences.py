@@ -1,9 +1,92 @@
-"""What losses on whole sequences ask of the shapes of a pair of layers, before any row is read."""
+"""Losses of layers that are sequences: those that keep positions together, and those of each one.
 
+Rows are positions or whole sequences, see `positions.py`. Where they are positions, a loss on a
+whole sequence has a value for each of them, whose mean is that of the sequence; positions that do
+not count are left out of it, as if it had been saved without them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distillcli.backend import Array, namespace
+from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
-from distillcli.errors import MismatchError
-from distillcli.strategy.batchwise import loss_of
+from distillcli.errors import ConfigError, DataError, MismatchError, UsageError
+from distillcli.losses import Loss
+from distillcli.numerics.arrays import row_sum
+from distillcli.strategy.batchwise import Related, loss_of, related_rows, rows_that_count
 from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.positions import positions_kept, rows_are_whole
+from distillcli.strategy.selection import Selection
+
+
+def layer_rows(
+    loss: Loss,
+    sides: Mapping[str, Array],
+    parameters: Mapping[str, Any],
+    related: Related,
+    tile: Tile,
+) -> Array:
+    """The values of a loss between layers for a tile, float64 [rows].
+
+    Args:
+        sides: both, [rows, dim], or [sequences, positions, dim] where a row is a whole sequence or
+            the loss keeps its positions together.
+    """
+    if loss.family == "sequences":
+        return _of_sequences(loss, sides, parameters, related, tile)
+    some = sides["student"]
+    if len(some.shape) == 3:
+        xp = namespace(some)
+        flat = {side: xp.reshape(x, (-1, x.shape[2])) for side, x in sides.items()}
+        return _means(xp.reshape(loss.function(**flat, **parameters), some.shape[:2]))
+    if loss.least_batch is None:
+        return loss.function(**sides, **parameters)
+    return related(tile, sides, loss, parameters)
+
+
+def _means(values: Array) -> Array:
+    return row_sum(values) / values.shape[1]
+
+
+def _of_sequences(
+    loss: Loss,
+    sides: Mapping[str, Array],
+    parameters: Mapping[str, Any],
+    related: Related,
+    tile: Tile,
+) -> Array:
+    sequences, positions = sides["student"].shape[:2]
+    if tile.stop - tile.start == sequences:
+        return _means(loss.function(**sides, **parameters))
+    keep = rows_that_count(tile, related.bad).reshape(sequences, positions)
+    xp = namespace(sides["student"])
+    if keep.all():
+        values = loss.function(**sides, **parameters)
+    else:
+        values = xp.zeros((sequences, positions), dtype=xp.float64)
+        for index in np.flatnonzero(keep.any(axis=1)).tolist():
+            chosen = tile.backend.to_device(np.flatnonzero(keep[index]))
+            parts = {side: _part(loss, x[index, :, :], chosen, tile) for side, x in sides.items()}
+            values[index, chosen] = loss.function(**parts, **parameters)[0, :]
+    return xp.reshape(values, (sequences * positions,))
+
+
+def _part(loss: Loss, x: Array, chosen: Array, tile: Tile) -> Array:
+    """Some positions of a sequence, [1, positions, dim]; of a map their columns too."""
+    some = x[chosen, :]
+    if loss.of_maps and len(chosen) < len(x):
+        if x.shape[0] != x.shape[1]:
+            raise DataError(
+                f"rows {tile.start:,} to {tile.stop - 1:,}",
+                f"positions of maps of {x.shape[0]} x {x.shape[1]} do not count, and {loss.name} "
+                "must leave out their columns too",
+                "save maps with a column for each position, or take the mask away",
+            )
+        some = some[:, chosen]
+    return some[None, :, :]
 
 
 def check_sequences(config: Config, inputs: Inputs) -> None:
@@ -21,9 +104,17 @@ def check_sequences(config: Config, inputs: Inputs) -> None:
                 _check_heads(config, inputs, term, student, teacher)
 
 
+def told_of_positions(loss: Loss, inputs: Inputs) -> str:
+    """What a loss makes of the positions of layers, where they are not all one row each."""
+    whole = rows_are_whole(inputs)
+    if loss.family != "sequences":
+        return "mean over positions" if whole else ""
+    return "" if whole else "over the positions that count, which weigh a sequence"
+
+
 def _check_shapes(inputs: Inputs, term: LossTerm, student: int, teacher: int) -> None:
     reader = inputs[f"student_hidden[{student}]"].reader
-    own, other = reader.row_shape, inputs[f"teacher_hidden[{teacher}]"].reader.row_shape
+    own, other = reader.shape[1:], inputs[f"teacher_hidden[{teacher}]"].reader.shape[1:]
     name = term.loss.name
     axes, hint = ("positions", "both must come from the same sequences, padded alike")
     if own[0] == other[0] and not loss_of(term).any_width and own != other:
@@ -31,7 +122,7 @@ def _check_shapes(inputs: Inputs, term: LossTerm, student: int, teacher: int) ->
     elif own[0] == other[0]:
         return
     shown = " x ".join(map(str, own)), " x ".join(map(str, other))
-    problem = f"is {shown[0]} a row, teacher layer {teacher} {shown[1]}"
+    problem = f"is {shown[0]} a sequence, teacher layer {teacher} {shown[1]}"
     raise MismatchError(reader.where, f"{problem}; {name} needs the same {axes}", hint)
 
 
@@ -40,8 +131,40 @@ def _check_heads(
 ) -> None:
     heads = term.loss.parameters.get("heads")
     for role in (f"student_hidden[{student}]", f"teacher_hidden[{teacher}]"):
-        width = inputs[role].reader.row_shape[-1]
+        width = inputs[role].reader.shape[-1]
         if heads is not None and width % heads:
             problem = f"{role} is {width} wide, which {heads:g} heads do not divide"
             hint = "take a number that divides the widths of all layers"
             raise MismatchError(config.where(*term.path, "heads"), problem, hint)
+
+
+def check_cut(config: Config, inputs: Inputs, selection: Selection) -> None:
+    """Refuse what would cut sequences whose positions a loss keeps together, or relate them.
+
+    Raises:
+        UsageError: the selected rows end inside of one. ConfigError: batches that are computed at
+            once do, or a loss relates rows that are whole sequences.
+    """
+    _check_relations(config, inputs)
+    positions = positions_kept(config, inputs)
+    first, stop = selection.bounds(inputs.rows)
+    name = next((t.loss.name for t in config.terms() if loss_of(t).family == "sequences"), "")
+    ends = selection.where_limit if selection.limit == stop - first else selection.where
+    for row, where in ((first, selection.where), (stop, ends)):
+        if row % positions:
+            low = row - row % positions
+            problem = f"row {row} is inside a sequence of {positions} positions, which {name} needs"
+            raise UsageError(where, f"{problem} whole", f"cut at {low} or {low + positions}")
+    size = related_rows(config)
+    if size is not None and size % positions:
+        problem = f"cuts sequences of {positions} positions, which {name} needs whole"
+        hint = f"take a multiple of {positions}, like {max(positions, size - size % positions)}"
+        raise ConfigError(config.where("batch_size"), problem, hint)
+
+
+def _check_relations(config: Config, inputs: Inputs) -> None:
+    for term in config.terms() if rows_are_whole(inputs) else ():
+        if term.on == "hidden" and loss_of(term).least_batch is not None:
+            problem = f"{term.loss.name} relates rows, and a row is a whole sequence of positions"
+            hint = "save one vector for each sequence, or what is beside the layers by position"
+            raise ConfigError(config.where(*term.path), problem, hint)

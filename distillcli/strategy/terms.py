@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distillcli.backend import Array
+from distillcli.backend import Array, namespace
 from distillcli.batches.grid import PRODUCT_ROWS
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
@@ -16,6 +16,7 @@ from distillcli.numerics.products import multiplied
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.batchwise import Related, loss_of
 from distillcli.strategy.inputs import Inputs
+from distillcli.strategy.sequences import layer_rows, told_of_positions
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
@@ -130,7 +131,11 @@ def _check_blend(combine: str, inputs: Inputs, loss: str) -> None:
 
 
 def terms_of(
-    config: Config, pair: Pair | None, projections: Mapping[int, Array], related: Related
+    config: Config,
+    inputs: Inputs,
+    pair: Pair | None,
+    projections: Mapping[int, Array],
+    related: Related,
 ) -> list[Term]:
     """All terms that the strategy has; without both sides of class scores, none of those.
 
@@ -142,7 +147,7 @@ def terms_of(
     for written in config.terms():
         known = loss_of(written)
         if written.on == "hidden":
-            found.append(_hidden_term(config, written, known, projections, related))
+            found.append(_hidden_term(config, inputs, written, known, projections, related))
         elif pair is not None or "teacher" not in known.inputs:
             found.append(_logit_term(written, known, pair, related))
     return found
@@ -214,6 +219,7 @@ def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
 
 def _hidden_term(
     config: Config,
+    items: Inputs,
     written: LossTerm,
     known: Loss,
     projections: Mapping[int, Array],
@@ -225,8 +231,8 @@ def _hidden_term(
     columns = {}
     for index, layer in enumerate(layers):
         matrix = None if known.any_width else projections.get(index)
-        inputs = partial(_features, layer, matrix)
-        columns[layer.column] = partial(_rows, known, parameters, inputs, related)
+        sides = partial(_features, layer, known, matrix)
+        columns[layer.column] = partial(_layer_rows, known, parameters, sides, related)
 
     def rows(tile: Tile) -> Array:
         total = None
@@ -238,16 +244,45 @@ def _hidden_term(
         return total
 
     formula = _with_values(known, parameters, related)
+    if positions := told_of_positions(known, items):
+        formula += f", {positions}"
     convention = f"{written.name} = sum over pairs of weight * {known.name}, {known.name} = "
     return Term(written, known, convention + formula, rows, layers, columns)
 
 
-def _features(layer: Layer, matrix: Array | None, tile: Tile) -> dict[str, Any]:
+def _layer_rows(
+    known: Loss,
+    parameters: Mapping[str, Any],
+    sides: Callable[[Tile], Mapping[str, Array]],
+    related: Related,
+    tile: Tile,
+) -> Array:
+    return layer_rows(known, sides(tile), parameters, related, tile)
+
+
+def _features(layer: Layer, known: Loss, matrix: Array | None, tile: Tile) -> dict[str, Any]:
     """Both sides; the student goes through its pair's projection, where there is one."""
-    student = tile.features(f"student_hidden[{layer.student}]")
+    roles = {
+        "teacher": f"teacher_hidden[{layer.teacher}]",
+        "student": f"student_hidden[{layer.student}]",
+    }
+    found = {side: tile.features(role) for side, role in roles.items()}
     if matrix is not None:
-        student = multiplied(student, matrix, start=tile.start, cell=PRODUCT_ROWS)
-    return {"teacher": tile.features(f"teacher_hidden[{layer.teacher}]"), "student": student}
+        found["student"] = _projected(found["student"], matrix, tile.start)
+    if known.family != "sequences":
+        return found
+    xp = namespace(found["student"])
+    shapes = {side: tile.inputs[role].reader.shape[1:] for side, role in roles.items()}
+    return {side: xp.reshape(x, (-1, *shapes[side])) for side, x in found.items()}
+
+
+def _projected(x: Array, matrix: Array, start: int) -> Array:
+    """Rows, or all positions of rows that are sequences, times a matrix."""
+    positions = x.shape[1] if len(x.shape) == 3 else 1
+    xp = namespace(x)
+    flat = xp.reshape(x, (-1, x.shape[-1]))
+    flat = multiplied(flat, matrix, start=start * positions, cell=PRODUCT_ROWS)
+    return xp.reshape(flat, (*x.shape[:-1], -1))
 
 
 def temperature_of(config: Config) -> float:

@@ -1,0 +1,83 @@
+"""Whether a row is a position or a whole sequence, where layers are [rows, positions, dim].
+
+What is beside the layers tells: logits or a mask with a row for each sequence make a row of it, and
+what has a row for each position makes a row of that. A loss has the same mean over the rows either
+way where all positions count, for all sequences have as many.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from distillcli.batches.inputs import Input
+from distillcli.batches.tiles import Raw
+from distillcli.config import Config
+from distillcli.formats import Reader
+from distillcli.strategy.batchwise import loss_of
+from distillcli.strategy.counting import GROUPED, Derived
+
+
+def keeps_together(config: Config) -> bool:
+    """Whether a loss compares whole sequences."""
+    return any(loss_of(term).family == "sequences" for term in config.terms())
+
+
+def in_rows(config: Config, items: Sequence[Input]) -> list[Input]:
+    """The inputs; layers have a row for each sequence where the rest of the run has."""
+    if not _rows_are_sequences(config, items):
+        return list(items)
+    return [replace(item, reader=Whole(item.reader)) if item.is_hidden else item for item in items]
+
+
+def _rows_are_sequences(config: Config, items: Sequence[Input]) -> bool:
+    layers = [item.reader for item in items if item.is_hidden]
+    others = [item for item in items if not item.is_hidden]
+    if not layers or any(reader.lead != 2 for reader in layers):
+        return False
+    if any(item.reader.lead == 2 for item in others) or config.counting.by_position:
+        return False
+    rows = [item.reader.rows for item in others if item.role != GROUPED]
+    if rows:
+        return all(count == reader.shape[0] for count in rows for reader in layers)
+    hidden = [term for term in config.terms() if term.on == "hidden"]
+    return all(loss_of(term).family == "sequences" for term in hidden)
+
+
+class Whole(Derived):
+    """Rows that are all positions of a sequence, [positions, dim] each."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self.lead = 1
+        self._positions = reader.shape[1]
+
+    def read(self, start: int, stop: int, out: Raw) -> Raw:
+        """Sequences [start, stop) into `out`."""
+        rows = out.reshape(-1, self.shape[2])
+        self._reader.read(start * self._positions, stop * self._positions, rows)
+        return out
+
+    def splits(self, step: int) -> bool:
+        """As its positions do."""
+        return self._reader.splits(step * self._positions)
+
+    def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Those of its positions, cut between sequences."""
+        size = self._positions
+        cuts = {last // size for _, last in self._reader.pieces(start * size, stop * size)}
+        return list(pairwise(sorted({start, stop} | {cut for cut in cuts if cut > start})))
+
+    def expect(self, start: int, stop: int) -> None:
+        """Have their positions fetched."""
+        self._reader.expect(start * self._positions, stop * self._positions)
+
+
+def rows_are_whole(items: Iterable[Input]) -> bool:
+    """Whether a row of the layers is a whole sequence."""
+    return any(item.is_hidden and len(item.reader.row_shape) == 2 for item in items)
+
+
+def positions_kept(config: Config, items: Iterable[Input]) -> int:
+    """How many positions that are rows a loss keeps together; 1 where none does."""
+    lengths = [item.reader.shape[1] for item in items if item.is_hidden and item.reader.lead == 2]
+    return lengths[0] if lengths and keeps_together(config) else 1
