@@ -67,6 +67,8 @@ def score(
     files = [Written("--per-row", per_row)] if per_row is not None else []
     out = Output(shared, shared.format, all_batches, files)
     with out.last_line():
+        for file in files:
+            _check_suffix(file)
         given = {flag: text for flag, text in flags.items() if text is not None}
         strategy = _strategy(config, config_from, given, out)
         read = {"the config": config, "the saved result": config_from}
@@ -106,6 +108,13 @@ def _strategy(
         all_rows = shared.rows is None and shared.limit is None
         return from_result(config_from, shared.settings(), note=out.note, all_rows=all_rows)
     return from_flags(flags, shared.flags(), weaker=shared.variables())
+
+
+def _check_suffix(file: Written) -> None:
+    """Refuse a file for the loss of every row whose name promises another format."""
+    if file.path.suffix.lower() not in ("", ".npy"):
+        hint = f"call it {file.path.with_suffix('.npy')}"
+        raise UsageError(file.where, "is written as NPY", hint)
 
 
 def _count(text: str | None) -> int:
