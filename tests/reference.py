@@ -151,7 +151,7 @@ def alpha_jsd(
 
 
 def tvd(
-    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = False
 ) -> float:
     """T^2 sum |P - Q| / 2."""
     apart = probabilities_apart(teacher, student, temperature)
@@ -174,7 +174,7 @@ def probabilities_apart(teacher: Row, student: Row, temperature: float) -> Row:
 
 
 def uld(
-    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = False
 ) -> float:
     """T^2 sum |sorted P - sorted Q|, the shorter one filled up with zeros."""
     sides = [

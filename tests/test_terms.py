@@ -150,6 +150,54 @@ def test_terms_of_an_ensemble(tmp_path: Path, combine: str) -> None:
     assert again["terms"] == listed["terms"]
 
 
+RESPONSE = {"strategy": "response", **LOGITS}
+BLEND = {
+    "strategy": "ensemble",
+    "teachers": [LOGITS["teacher"]],
+    "student": LOGITS["student"],
+    "labels": LOGITS["labels"],
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "temperature"),
+    [
+        (RESPONSE, 4),
+        ({**RESPONSE, "response": {"alpha": 0.5}}, 4),
+        ({**RESPONSE, "response": {"soft_loss": {"temperature": 2}}}, 2),
+        ({**RESPONSE, "response": {"preset": "hinton"}}, 4),
+        (BLEND, 4),
+        ({**BLEND, "ensemble": {"temperature": 2}}, 2),
+    ],
+)
+def test_a_term_has_the_temperature_of_the_strategy(
+    tmp_path: Path, config: dict[str, Any], temperature: float
+) -> None:
+    """Where it says no other; the metrics' is the same."""
+    losses = [{"name": "reverse_kl"}, {"name": "kl", "as": "cold", "temperature": 0.5}]
+    found = scored(tmp_path, {**config, "losses": losses})
+    losses[0]["temperature"] = temperature
+    assert scored(tmp_path, {**config, "losses": losses}).terms == found.terms
+    assert found.facts["temperature"] == temperature
+    assert found.facts["config"]["losses"][0]["temperature"] == temperature
+
+
+@pytest.mark.parametrize(("name", "most"), [("tvd", 1.0), ("uld", 2.0)])
+def test_distances_keep_their_bound(tmp_path: Path, name: str, most: float) -> None:
+    """The factor T^2 is there only where it is asked for, and the report says so."""
+    saved(tmp_path, t=[[9.0, 0.0], [0.0, 99.0]], s=[[0.0, 0.0], [99.0, 0.0]])
+    config = {"strategy": "response", "teacher": "t.npy", "student": "s.npy"}
+    entry = {"name": name, "temperature": 3.0}
+    found = scored(tmp_path, {**config, "losses": [entry]})
+    assert found.loss is not None
+    assert 0 < found.loss <= most
+    squared = scored(tmp_path, {**config, "losses": [{**entry, "temperature_squared": True}]})
+    assert squared.loss == pytest.approx(9 * found.loss, rel=1e-14)
+    told = [one.facts["conventions"].split(", ")[0] for one in (found, squared)]
+    assert told[0].startswith(f"{name} = sum |")
+    assert told[1].startswith(f"{name} = T^2 * sum |")
+
+
 @pytest.mark.parametrize("name", ["mse", "huber", "rkd_distance"])
 def test_raw_outputs_are_not_held_against_blended_probabilities(tmp_path: Path, name: str) -> None:
     """The blend of logits may be; that of probabilities is of another kind, on whatever side."""

@@ -51,7 +51,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "progressive": "The hidden-layer term.",
         "ensemble": "The blend of the teachers, and the loss against it.",
         "losses": "Terms of the loss, each {name, weight, as, on, parameters}, all computed in one "
-        "pass. The strategy's own terms are there too where their keys are written.",
+        "pass. The strategy's own terms are there too where their keys are written; a term that "
+        "says no temperature is at theirs, 4.0 by default.",
         "check": "What distill check lets pass.",
     },
     "LongSource": {

@@ -73,13 +73,24 @@ def assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) -
 
 
 def _around(written: WrittenConfig, labels: bool) -> Around:
-    blended = written.ensemble.temperature if written.ensemble is not None else None
     return Around(
         strategy=str(written.strategy),
         logits=bool(written.teacher and written.student) or written.strategy == "ensemble",
         labels=labels,
-        temperature=TEMPERATURE if blended is None else blended,
+        temperature=_temperature(written),
     )
+
+
+def _temperature(written: WrittenConfig) -> float:
+    """That of the strategy's own keys, which entries of `losses` without one share."""
+    found: Any = None
+    if written.ensemble is not None:
+        found = written.ensemble.temperature
+    elif written.response is not None:
+        found = (written.response.soft_loss or {}).get("temperature")
+    # What is no number has its own message.
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    return found if is_number else TEMPERATURE
 
 
 def _groups(written: WrittenConfig, reader: SourceReader, labels: bool) -> Any:

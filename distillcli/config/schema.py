@@ -103,7 +103,12 @@ def _entry(loss: LossSpec) -> Schema:
         "on": {"enum": ["logits", "hidden", None]},
         "weight": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}], "default": 1.0},
     }
-    return {**schema, "properties": {**schema["properties"], **common}}
+    properties = {**schema["properties"], **common}
+    if "temperature" in properties:
+        values = properties["temperature"]["anyOf"]
+        told = "default: that of response.soft_loss or ensemble, 4.0 where they say none"
+        properties["temperature"] = {"anyOf": values, "description": told}
+    return {**schema, "properties": properties}
 
 
 def _parameter(parameter: Any) -> Schema:

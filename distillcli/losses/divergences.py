@@ -310,7 +310,7 @@ def alpha_jsd(
 @loss(
     LOGIT_LOSSES,
     family="logits",
-    formula="T^2 * sum |P - Q| / 2",
+    formula="sum |P - Q| / 2",
     reference="Wen, Li, Du, Mou (2023), arXiv:2307.15190",
     laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
     allows_masked=True,
@@ -321,18 +321,21 @@ def tvd(
     teacher: Scores,
     student: Scores,
     temperature: Temperature = 1.0,
-    temperature_squared: bool = True,
+    temperature_squared: bool = False,
 ) -> Array:
-    """Total variation distance, times temperature squared.
+    """Total variation distance.
+
+    It comes without the factor T^2, which belongs to losses whose gradient falls with T^2 and would
+    lift this one above its bound: its own falls with T, and no published code has the factor.
 
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.
         temperature: divides both; > 0.
-        temperature_squared: whether the factor is there, as in every loss at a temperature.
+        temperature_squared: whether the factor T^2 is there.
 
     Returns:
-        [rows], in [0, T^2]; 0 where both distributions agree.
+        [rows], in [0, 1], times the factor; 0 where both distributions agree.
 
     Raises:
         MismatchError: the shapes differ.

@@ -55,7 +55,7 @@ def probability_mse(
 @loss(
     LOGIT_LOSSES,
     family="logits",
-    formula="T^2 * sum |sorted P - sorted Q|, the shorter one filled up with zeros",
+    formula="sum |sorted P - sorted Q|, the shorter one filled up with zeros",
     reference="Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030",
     laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
     allows_masked=True,
@@ -66,7 +66,7 @@ def uld(
     teacher: Scores,
     student: Scores,
     temperature: Temperature = 1.0,
-    temperature_squared: bool = True,
+    temperature_squared: bool = False,
 ) -> Array:
     """L1 distance of the sorted probabilities, for teachers of another vocabulary.
 
@@ -74,10 +74,10 @@ def uld(
         teacher: logits, [rows, classes].
         student: logits, [rows, other classes].
         temperature: divides both; > 0; 1 in the paper.
-        temperature_squared: whether the factor is there, as in every loss at a temperature.
+        temperature_squared: whether the factor T^2 is there, as in no published code.
 
     Returns:
-        [rows], in [0, 2 T^2]; 0 where one distribution is a permutation of the other.
+        [rows], in [0, 2], times the factor; 0 where one distribution is a permutation of the other.
 
     Raises:
         MismatchError: the rows differ.

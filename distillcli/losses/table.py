@@ -104,6 +104,11 @@ class Loss:
     least_batch: int | None
     of_maps: bool
 
+    @property
+    def temperature_squared(self) -> bool:
+        """Whether its factor T^2 is there unless a config says otherwise."""
+        return any(one.name == "temperature_squared" and one.default for one in self.parameters)
+
 
 def loss(
     table: dict[str, Loss],

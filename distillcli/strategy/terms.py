@@ -197,6 +197,8 @@ def _with_values(known: Loss, parameters: Mapping[str, Any], related: Related) -
     formula = known.formula
     if parameters.get("temperature_squared") is False:
         formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
+    elif parameters.get("temperature_squared") and not known.temperature_squared:
+        formula = f"T^2 * {formula}"
     if parameters.get("standardize"):
         formula += ", of logits standardized row by row"
     if known.least_batch is not None:
