@@ -1,8 +1,10 @@
 """`distill inspect`: what is in a file, told from its headers and a few rows."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from runs import ROOT, distill
 
 from distillcli.commands.inspect import inspect
 from distillcli.formats.files import InputFile
+from distillcli.formats.hdf5 import remote
+from distillcli.formats.hdf5.file import OpenFile
+from distillcli.formats.hdf5.process import Process
 from distillcli.inspecting.inspection import ArrayFound
 from distillcli.report import write_inspection
 
@@ -255,6 +260,66 @@ class TestLooks:
         assert float(file.attributes["temperature"]) == 4
         assert file.arrays[0].looks == "probabilities"
         assert found.use == (f"as a source: {path}",)
+
+
+class TestManyDatasets:
+    """The HDF5 library is asked for many headers at once."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        with h5py.File(tmp_path / "many.h5", "w") as file:
+            for index in range(200):
+                file[f"x{index}"] = LOGITS[:3]
+        return tmp_path / "many.h5"
+
+    def test_few_questions(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+        ask = Process.ask
+
+        def counted(process: Process, where: str, limits: Any, method: str, *rest: Any) -> Any:
+            asked.append(method)
+            return ask(process, where, limits, method, *rest)
+
+        monkeypatch.setattr(Process, "ask", counted)
+        arrays = inspect([str(path)]).files[0].arrays
+        assert [array.name for array in arrays] == [f"x{index}" for index in range(200)]
+        assert all(array.shape == (3, CLASSES) and array.sample for array in arrays)
+        assert sorted(asked) == ["attributes", "close", *["headers"] * 4, "names", "open"]
+
+    @pytest.mark.parametrize(
+        ("fails", "problem"),
+        [
+            (
+                lambda: os.kill(os.getpid(), signal.SIGSEGV),
+                "makes the HDF5 library crash (SIGSEGV)",
+            ),
+            (lambda: bytearray(1 << 40), "takes more memory to look at than a file of its size "),
+        ],
+    )
+    def test_what_fails_is_told_by_name(
+        self,
+        path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        fails: Callable[[], object],
+        problem: str,
+    ) -> None:
+        """One dataset that brings the library down does not take those before it along."""
+        array = OpenFile.array
+
+        def failing(file: OpenFile, name: str, declared: str | None) -> Any:
+            if name == "x70":
+                fails()
+            return array(file, name, declared)
+
+        monkeypatch.setattr(OpenFile, "array", failing)
+        monkeypatch.setattr(remote, "_current", remote._Current())
+        arrays = inspect([str(path)]).files[0].arrays
+        assert all(array.sample and array.refusal is None for array in arrays[:70])
+        assert arrays[70].refusal is not None
+        assert arrays[70].refusal.problem.startswith(problem)
+        later = {array.refusal.problem if array.refusal else "" for array in arrays[71:]}
+        assert later == {"the HDF5 library has failed on it" if "crash" in problem else ""}
+        remote._current.close()
 
 
 class TestRefused:

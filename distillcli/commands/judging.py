@@ -1,7 +1,7 @@
 """What one stored array comes to: its headers, a few of its rows, and what they look like."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def array_found(path: str, found: Found, limit: int) -> ArrayFound:
 
 def _stored(storage: Storage | None) -> dict[str, Any]:
     if storage is not None:
-        return asdict(storage)
+        return vars(storage)
     unknown = ("shape", "type", "layout", "fortran", "big_endian", "chunk", "logical", "stored")
     return {**dict.fromkeys(unknown), "filters": (), "attributes": {}}
 
@@ -122,4 +122,4 @@ def _looked_at(told: ArrayFound, looks: str | None, name: str) -> ArrayFound:
 
 
 def _sampled(taken: Sample, found: Figures) -> SampleFound:
-    return SampleFound(rows=len(taken.values), of=taken.rows, **asdict(found))
+    return SampleFound(rows=len(taken.values), of=taken.rows, **vars(found))

@@ -11,7 +11,7 @@ any probability up to it.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +125,9 @@ class KldFile:
         kind = "uint16 scaled" if name == SCORES else array.element.name
         told = {"floor": "16 below the highest"} if name == SCORES else {}
         return Storage(array.shape, kind, "contiguous", logical, stored, attributes=told)
+
+    def expect(self, names: Sequence[str | None], declared: str | None) -> None:
+        """Nothing: all that there is is known."""
 
     def attributes(self) -> Mapping[str, Attribute]:
         """What the head of the file says."""

@@ -1,6 +1,6 @@
 """All arrays of a file with what keeps each from being read: headers alone, no values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from distillcli.formats.opening import choose, format_of
 from distillcli.formats.paths import Location, natural_key
 from distillcli.formats.readers import ArrayInfo, Container, StoredArray
 from distillcli.formats.storage import Attribute, Storage
+
+AT_ONCE = 64  # headers that are asked for together
 
 # Types that say no more than their size, and what is often saved so.
 RAW = {"raw 2-byte": BFLOAT16, "raw 1-byte": E4M3}
@@ -85,7 +87,7 @@ def listed_file(location: Location) -> Iterator[Listing]:
                 format.marks,
                 container.attributes(),
                 len(names),
-                (_found(file, container, name, location.dtype) for name in names),
+                _all_found(file, container, names, location.dtype),
             )
             file.check_unchanged()
 
@@ -106,6 +108,15 @@ def _names(file: InputFile, container: Container, location: Location) -> list[st
         choose(file, container, location, LOGITS)  # says what is there instead
         return [below]
     return list(chosen)
+
+
+def _all_found(
+    file: InputFile, container: Container, names: Sequence[str | None], declared: str | None
+) -> Iterator[Found]:
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        container.expect(some, declared)
+        yield from (_found(file, container, name, declared) for name in some)
 
 
 def _found(file: InputFile, container: Container, name: str | None, declared: str | None) -> Found:

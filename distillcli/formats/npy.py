@@ -4,7 +4,7 @@ import ast
 import re
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -167,6 +167,9 @@ class NpyFile:
         """How the one array lies in the file."""
         header = self._header
         return storage_of(header, self._file.size - header.begin, self._file.size - header.begin)
+
+    def expect(self, names: Sequence[str | None], declared: str | None) -> None:
+        """Nothing: the header is known."""
 
     def attributes(self) -> Mapping[str, Attribute]:
         """Those of the sidecar."""

@@ -68,6 +68,9 @@ class Container(Protocol):
     def storage(self, name: str | None) -> Storage:
         """How one array lies in the file, readable or not."""
 
+    def expect(self, names: Sequence[str | None], declared: str | None) -> None:
+        """Get ready for `storage` and `array` of each of these, where that saves work."""
+
     def attributes(self) -> Mapping[str, Attribute]:
         """Short texts and numbers attached to the file as a whole."""
 

@@ -65,7 +65,7 @@ def figures(values: Array) -> Figures:
 
 def _sum_to_one(values: Array, tolerance: float = SUM_TOLERANCE) -> bool | None:
     sums = values[np.isfinite(values).all(axis=1)].sum(axis=1)
-    return bool(np.allclose(sums, 1.0, rtol=0, atol=tolerance)) if sums.size else None
+    return bool((np.abs(sums - 1.0) <= tolerance).all()) if sums.size else None
 
 
 def like_probabilities(values: Array) -> bool:

@@ -1,12 +1,13 @@
 """An HDF5 file as the library sees it. This runs in the library's own process."""
 
 import os
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 
-from distillcli.errors import FormatError, MissingError
+from distillcli.errors import DistillError, FormatError, MissingError
 from distillcli.formats.elements import Array, listed
 from distillcli.formats.hdf5.checks import check_storage, chunk_table, filters, require_values
 from distillcli.formats.hdf5.described import Chunked, Contiguous, Described, Unpacked
@@ -19,6 +20,8 @@ from distillcli.formats.hdf5.words import words_of
 from distillcli.formats.paths import natural_key
 from distillcli.formats.readers import ArrayInfo
 from distillcli.formats.storage import Attribute, Storage
+
+T = TypeVar("T")
 
 # Sets of filters that are undone here, where no chunk can unpack to more than it declares.
 _UNPACKED_HERE: tuple[set[str], ...] = (
@@ -119,6 +122,12 @@ class OpenFile:
         with library(where):
             return storage_of(find(self._root, name, self._where, where))
 
+    def headers(
+        self, names: Sequence[str], declared: str | None
+    ) -> list[tuple[Storage | DistillError, Described | DistillError]]:
+        """What `storage` and `array` tell of each, or what they raise."""
+        return [(_told(self.storage, name), _told(self.array, name, declared)) for name in names]
+
     def attributes(self) -> dict[str, Attribute]:
         """Those of the root group."""
         with library(self._where):
@@ -144,6 +153,13 @@ class OpenFile:
             if len(names) == LINKS:
                 raise FormatError(where, f"holds {LINKS:,} links or more")
             return [f"{name}/{below}" if name else below for below in names]
+
+
+def _told(method: Callable[..., T], *arguments: Any) -> T | DistillError:
+    try:
+        return method(*arguments)
+    except DistillError as error:
+        return error
 
 
 def _info(name: str, dataset: Any, declared: str | None) -> ArrayInfo:

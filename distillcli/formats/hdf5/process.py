@@ -91,7 +91,6 @@ class Process:
     def close(self) -> None:
         """End the process; a second time does nothing."""
         with self._lock:
-            self._socket.close()
             self._waited()
 
     def _asked(self, where: str, question: Any, out: Array | None) -> Any:
@@ -129,6 +128,7 @@ class Process:
 
     def _waited(self) -> int:
         """The exit code of the process, which is then no longer there; 0 where none is known."""
+        self._socket.close()
         pid, self._pid = self._pid, None
         try:
             return 0 if pid is None else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -4,10 +4,11 @@ import atexit
 import itertools
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distillcli.errors import DistillError, FormatError
 from distillcli.formats.chunks import ChunkedArray
 from distillcli.formats.declared import Declaration, declaration
 from distillcli.formats.elements import Array, Element
@@ -78,8 +79,13 @@ class Hdf5File:
         self._file = file
         self._number = next(_numbers)
         self._limits = allowance(file.size)
-        self._process: Process | None = _current.take()
-        self._ask("open", file.path, file.size, file.read(8, 0))
+        self._known: dict[tuple[str | None, ...], Any] = {}  # what was asked for ahead
+        self._process: Process | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._process = _current.take()
+        self._ask("open", self._file.path, self._file.size, self._file.read(8, 0))
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         assert self._process is not None
@@ -106,7 +112,7 @@ class Hdf5File:
         """
         name = (name or "").strip("/")
         where = f"{self._file.where}::{name}"
-        found: Described = self._ask("array", name, declared)
+        found: Described = self._header("array", name, declared)
         shape, element, swapped = found.shape, found.element, found.swapped
         match found:
             case Contiguous():
@@ -135,8 +141,33 @@ class Hdf5File:
         Raises:
             MissingError: there is none of this name. FormatError: its header is damaged.
         """
-        found: Storage = self._ask("storage", name or "")
+        found: Storage = self._header("storage", name or "")
         return found
+
+    def expect(self, names: Sequence[str | None], declared: str | None) -> None:
+        """Ask for the headers of several datasets at once.
+
+        Raises:
+            FormatError: the file cannot be opened again after one of them brought the library down.
+        """
+        known = [name or "" for name in names]
+        if self._process is None or not self._process.runs:
+            return  # one of them has brought it down by itself
+        try:
+            answers = self._ask("headers", known, declared)
+        except FormatError:  # each is then asked for by itself, to tell which of them it is
+            if not self._process.runs:
+                self._open()
+            return
+        for name, (storage, described) in zip(known, answers, strict=True):
+            self._known["storage", name] = storage
+            self._known["array", name, declared] = described
+
+    def _header(self, method: str, *arguments: str | None) -> Any:
+        found = self._known.pop((method, *arguments), None)
+        if isinstance(found, DistillError):
+            raise found
+        return self._ask(method, *arguments) if found is None else found
 
     def attributes(self) -> Mapping[str, Attribute]:
         """Those of the root group."""
