@@ -102,6 +102,40 @@ def test_out_of_memory(gpu: fake_cupy.State, folder: Path) -> None:
     assert "clear" in gpu.log
 
 
+def test_sequences_are_whole_at_once(
+    gpu: fake_cupy.State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little fits, and with positions that are left out; half a sequence is not tried."""
+    positions, sequences = 6, 90
+    sides = np.random.default_rng(0).normal(size=(2, sequences, positions, positions))
+    saved(folder, t=sides[0], s=sides[1])
+    np.save("mask.npy", np.random.default_rng(1).random((sequences, positions)) < 0.8)
+    config = {
+        "strategy": "progressive",
+        "teacher_hidden": ["t.npy"],
+        "student_hidden": ["s.npy"],
+        "progressive": {"layer_mapping": [[0, 0]]},
+        "mask": "mask.npy",
+        "losses": [{"name": "attention"}, {"name": "minilm_relation", "heads": 2}, {"name": "mse"}],
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+
+    def run(device: str) -> Any:
+        return distill("score", "config.yaml", "--device", device, "--format", "json")
+
+    right = run("cpu").data
+    found = run("cuda").data
+    assert found["terms"] == pytest.approx(right["terms"], rel=1e-12)
+    monkeypatch.setattr(cuda, "BATCH_BYTES", 16 * 2 * positions * 8)
+    assert run("cuda").data["terms"] == found["terms"]
+    monkeypatch.setattr(cuda, "BATCH_BYTES", 2**16)
+    gpu.largest = 50 * positions * 8
+    assert run("cuda").data["terms"] == found["terms"]
+    assert "full" in gpu.log
+    gpu.largest = positions * positions * 8 - 1
+    assert "no room for a single sequence of 6 positions" in run("cuda").err
+
+
 def test_the_cka_of_layers_is_that_of_the_cpu(
     gpu: fake_cupy.State, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,67 @@ def test_a_row_for_each_sequence(tmp_path: Path, projection: str | None) -> None
         assert found.terms["mse"] == pytest.approx(expected("mse", sides, whole), rel=1e-12)
 
 
+def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:
+    """Attention maps and hidden states in one pass, each loss on those that it is for."""
+    maps = {
+        side: normal(seed, SEQUENCES, POSITIONS, POSITIONS) for side, seed in (("t", 1), ("s", 2))
+    }
+    states = {
+        "t": normal(3, 2, SEQUENCES, POSITIONS, 4),
+        "s": normal(4, 2, SEQUENCES, POSITIONS, 6),
+    }
+    files: dict[str, list[str]] = {}
+    for side in "ts":
+        layers = [*states[side], maps[side]]
+        files[side] = [f"{side}{n}.npy" for n in range(3)]
+        saved(tmp_path, **{f"{side}{n}": x for n, x in enumerate(layers)})
+    layers = {"layer_mapping": [[0, 1], [1, 0]], "layer_weights": [3, 1]}
+    layers["projection"] = {"init": "xavier_uniform", "seed": 1}
+    config = {"strategy": "progressive", "teacher_hidden": files["t"], "student_hidden": files["s"]}
+    config |= {"progressive": layers, "metrics": ["cka"]}
+    own = {"name": "attention", "layer_mapping": [[2, 2]]}
+    found = scored(tmp_path, {**config, "losses": [{"name": "mse"}, own]})
+    hidden = scored(tmp_path, {**config, "losses": [{"name": "mse"}]})
+    assert found.terms["mse"] == hidden.loss
+    assert found.metrics == hidden.metrics
+    right = expected("attention", {"teacher": maps["t"], "student": maps["s"]}, np.ones_like(REAL))
+    assert found.terms["attention"] == pytest.approx(right, rel=1e-12)
+    assert found.layers is not None
+    pairs = [(one.term, one.student, one.teacher, one.weight) for one in found.layers]
+    assert pairs == [("mse", 0, 1, 0.75), ("mse", 1, 0, 0.25), ("attention", 2, 2, 1.0)]
+    again = scored(tmp_path, found.facts["config"])
+    assert again.terms == found.terms
+    told = refused(tmp_path / "c.yaml", {**config, "losses": [{**own, "layer_mapping": [[2, 3]]}]})
+    assert "losses[0].layer_mapping[0]: there is no layer 3 in teacher_hidden" in told
+    del layers["projection"]
+    more = {"name": "mse", "layer_mapping": [[2, 2], [0, 0]]}
+    told = refused(tmp_path / "c.yaml", {**config, "losses": [own, more]})
+    assert "losses[1].layer_mapping[1]: student layer 0 is 6 wide and teacher layer 0 is 4" in told
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "mse", "layer_mapping": [0, 1]}, "layer_mapping[0]: must be a pair [student lay"),
+        ({"name": "mse", "layer_mapping": "all"}, "must be a list of pairs [student layer, teache"),
+        ({"name": "mse", "wheight": 2}, "mse has no parameters; did you mean weight?"),
+        ({"name": "mse", "layer_mapping": []}, "must be a list of pairs [student layer, teacher"),
+        ({"name": "kl", "layer_mapping": [[0, 0]]}, "kl compares logits here, which have no layer"),
+        (
+            {"name": "mse", "layer_maping": [[0, 0]]},
+            "mse has no parameters; did you mean layer_mapping?",
+        ),
+    ],
+)
+def test_layers_that_are_none(tmp_path: Path, entry: Config, message: str) -> None:
+    """Each mistake is told with its line."""
+    features(tmp_path, (SEQUENCES, POSITIONS, POSITIONS))
+    saved(tmp_path, t=normal(1, 35, 3), s=normal(2, 35, 3))
+    done = distill("score", written(tmp_path / "c.yaml", {**LAYERS, **LOGITS, "losses": [entry]}))
+    assert done.code == 2
+    assert any(message in line for line in done.errors), done.err
+
+
 def test_no_cut_changes_a_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither batches nor threads, nor where tiles end; with rows that are left out."""
     sequences, positions = 400, 6

@@ -8,7 +8,7 @@ from typing import Any
 
 from distillcli.backend import choose
 from distillcli.batches.inputs import Input
-from distillcli.config import Config, FromFile, LeastSquares, Projection, XavierUniform
+from distillcli.config import Config, FromFile, LayerPair, LeastSquares, Projection, XavierUniform
 from distillcli.planning.memory import needed, require_room
 from distillcli.planning.plan import Plan, PlannedLayer, PlannedPass, Run
 from distillcli.sinks.collection import batch_size
@@ -55,7 +55,7 @@ class _Still:
         pass
 
 
-def _unequal(passes: Passes) -> list[int]:
+def _unequal(passes: Passes) -> list[LayerPair]:
     """The pairs of layers that need a matrix; a saved one is looked at."""
     if passes.config.progressive is None:
         return []
@@ -64,7 +64,7 @@ def _unequal(passes: Passes) -> list[int]:
     return pairs
 
 
-def _scoring(passes: Passes, unequal: Sequence[int]) -> Scoring:
+def _scoring(passes: Passes, unequal: Sequence[LayerPair]) -> Scoring:
     """What would be computed; weights and matrices have stand-ins, since no row is."""
     config, inputs = passes.config, passes.inputs
     return scoring(
@@ -82,7 +82,7 @@ def _fits(config: Config) -> bool:
     )
 
 
-def _run(passes: Passes, what: Scoring, fitted: Sequence[int]) -> Run:
+def _run(passes: Passes, what: Scoring, fitted: Sequence[LayerPair]) -> Run:
     inputs, machine, size = passes.inputs, passes.machine, batch_size(passes)
     ensemble = passes.config.ensemble
     return Run(
@@ -145,7 +145,7 @@ def _input(item: Input) -> dict[str, Any]:
     }
 
 
-def _passes(passes: Passes, fitted: Sequence[int]) -> Iterator[PlannedPass]:
+def _passes(passes: Passes, fitted: Sequence[LayerPair]) -> Iterator[PlannedPass]:
     """The passes in the order in which they are run; each reads all inputs."""
     row_bytes, rows = passes.inputs.row_bytes, passes.rows_taken
     ensemble = passes.config.ensemble

@@ -3,7 +3,14 @@
 Nothing here knows a loss or opens an input: the caller hands in a `Catalogue` of names.
 """
 
-from distillcli.config.catalogue import Catalogue, LossChoice, LossSpec, LossTerm, ParameterSpec
+from distillcli.config.catalogue import (
+    Catalogue,
+    LayerPair,
+    LossChoice,
+    LossSpec,
+    LossTerm,
+    ParameterSpec,
+)
 from distillcli.config.check import LOSS_NAMES, as_data, demanding, fail_on
 from distillcli.config.config import Config
 from distillcli.config.load import from_data, load
@@ -34,6 +41,7 @@ __all__ = [
     "Ensemble",
     "FromFile",
     "Largest",
+    "LayerPair",
     "Layers",
     "LeastSquares",
     "LossChoice",

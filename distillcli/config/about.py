@@ -50,9 +50,9 @@ ABOUT: dict[str, dict[str, str]] = {
         "response": "The response term: alpha * soft loss + (1 - alpha) * cross-entropy.",
         "progressive": "The hidden-layer term.",
         "ensemble": "The blend of the teachers, and the loss against it.",
-        "losses": "Terms of the loss, each {name, weight, as, on, parameters}, all computed in one "
-        "pass. The strategy's own terms are there too where their keys are written; a term that "
-        "says no temperature is at theirs, 4.0 by default.",
+        "losses": "Terms of the loss, each {name, weight, as, on, layer_mapping, parameters}, all "
+        "computed in one pass. The strategy's own terms are there too where their keys are "
+        "written; a term that says no temperature is at theirs, 4.0 by default.",
         "check": "What distill check lets pass.",
     },
     "LongSource": {

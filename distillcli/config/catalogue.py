@@ -73,6 +73,9 @@ class LossChoice:
     parameters: Mapping[str, Any]
 
 
+LayerPair = tuple[int, int]  # student layer, teacher layer
+
+
 @dataclass(frozen=True)
 class LossTerm:
     """A term of the loss.
@@ -82,6 +85,7 @@ class LossTerm:
         weight: its weight in the loss, outer weights multiplied in.
         on: what it compares.
         path: where it is written.
+        layer_mapping: the pairs of layers that it compares; None for those of the strategy.
     """
 
     name: str
@@ -89,9 +93,12 @@ class LossTerm:
     weight: float
     on: Literal["logits", "hidden"]
     path: tuple[Key, ...] = field(default=(), compare=False)
+    layer_mapping: tuple[LayerPair, ...] | None = None
 
     def written(self) -> dict[str, Any]:
         """The entry of `losses`."""
         called = {"as": self.name} if self.name != self.loss.name else {}
-        own = {"on": self.on, "weight": self.weight}
+        own: dict[str, Any] = {"on": self.on, "weight": self.weight}
+        if self.layer_mapping is not None:
+            own["layer_mapping"] = [list(pair) for pair in self.layer_mapping]
         return {"name": self.loss.name, **called, **own, **self.loss.parameters}

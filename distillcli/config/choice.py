@@ -12,6 +12,8 @@ from distillcli.config.settings import Problems
 from distillcli.config.text import dotted, nearest, shown
 from distillcli.config.tree import Path
 
+# The keys of an entry of `losses` that are no parameters of its loss.
+ENTRY_KEYS = ("as", "on", "weight", "layer_mapping")
 TEMPERATURE = 4.0  # of a config that names none
 
 
@@ -131,7 +133,7 @@ def _checked(problems: Problems, check: Number | Whole | Flag, value: Any, path:
 
 def _unknown_parameter(problems: Problems, loss: LossSpec, key: str, path: Path) -> None:
     names = [parameter.name for parameter in loss.parameters]
-    close = nearest(key, ["name", *names])
+    close = nearest(key, ["name", *names, *(ENTRY_KEYS if path[0] == "losses" else ())])
     hint = f"did you mean {close}?" if close and close != key else None
     origins = problems.origins
     if (over := origins.setting((*path, "name"))) and not origins.setting((*path, key)):

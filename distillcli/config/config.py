@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distillcli.config.catalogue import LossChoice, LossTerm
+from distillcli.config.catalogue import LayerPair, LossChoice, LossTerm
 from distillcli.config.sections import (
     Counting,
     Ensemble,
@@ -71,6 +71,17 @@ class Config:
         if self.progressive is not None and self.progressive.loss is not None:
             weight, path = self.progressive.hidden_weight, ("progressive", "loss")
             yield LossTerm("hidden", self.progressive.loss, weight, "hidden", path)
+
+    def layer_pairs(self, term: LossTerm) -> tuple[LayerPair, ...]:
+        """The pairs of layers that a term on hidden layers compares."""
+        assert self.progressive is not None
+        own = term.layer_mapping
+        return self.progressive.layer_mapping if own is None else own
+
+    def where_pair(self, term: LossTerm, index: int) -> str:
+        """`where` of one of these pairs."""
+        path = ("progressive",) if term.layer_mapping is None else term.path
+        return self.where(*path, "layer_mapping", index)
 
     def where(self, *path: Key) -> str:
         """`file:line:column: key` of a key, or the flag that set it; the file for no key."""

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from distillcli.config.about import ABOUT
 from distillcli.config.catalogue import Catalogue, LossSpec
 from distillcli.config.choice import check_of, default_of
+from distillcli.config.fields import Pair
 from distillcli.config.models import FORMS, OWNERS, STRATEGIES, WrittenConfig
 from distillcli.config.text import shown
 
@@ -103,6 +104,11 @@ def _entry(loss: LossSpec) -> Schema:
         "on": {"enum": ["logits", "hidden", None]},
         "weight": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}], "default": 1.0},
     }
+    if loss.family in ("features", "relations", "sequences"):
+        pairs = TypeAdapter(Annotated[list[Annotated[Any, Pair()]], Field(min_length=1)])
+        told = "default: progressive.layer_mapping"
+        found = {"anyOf": [pairs.json_schema(), {"type": "null"}], "description": told}
+        common["layer_mapping"] = found
     properties = {**schema["properties"], **common}
     if "temperature" in properties:
         values = properties["temperature"]["anyOf"]

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
-from distillcli.config.catalogue import LossChoice
+from distillcli.config.catalogue import LayerPair, LossChoice
 from distillcli.config.sources import Source
 
 
@@ -78,12 +78,19 @@ class Progressive:
     `losses` are all that compares layers.
     """
 
-    layer_mapping: tuple[tuple[int, int], ...]
+    layer_mapping: tuple[LayerPair, ...]
     loss: LossChoice | None
     hidden_weight: float
     response_weight: float
     layer_weights: Literal["uniform"] | tuple[float, ...]
     projection: Projection
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The weight of each pair; they sum to 1."""
+        if self.layer_weights == "uniform":
+            return (1.0 / len(self.layer_mapping),) * len(self.layer_mapping)
+        return tuple(float(weight) for weight in self.layer_weights)
 
     def written(self, base: FilePath) -> dict[str, Any]:
         """The section in a config in the folder `base`."""

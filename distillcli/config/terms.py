@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
-from distillcli.config.catalogue import Catalogue, LossSpec, LossTerm
+from distillcli.config.catalogue import Catalogue, LayerPair, LossSpec, LossTerm
 from distillcli.config.choice import TEMPERATURE, chosen, given_or, unknown_loss
-from distillcli.config.fields import Choice, Number, Text
+from distillcli.config.fields import Choice, Number, Pair, Text
 from distillcli.config.settings import Problems
 from distillcli.config.text import shown
 from distillcli.config.tree import Path
 
 On = Literal["logits", "hidden"]
-COMMON = ("name", "as", "on", "weight")  # the keys of an entry that are no parameters of its loss
-
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _CHECKS = {
     "as": Text("a name for the term"),
@@ -97,6 +95,7 @@ def _term(
     problems: Problems, catalogue: Catalogue, entry: dict[str, Any], path: Path, around: Around
 ) -> LossTerm | None:
     common = {key: _checked(problems, entry.pop(key, None), key, path) for key in _CHECKS}
+    pairs = _pairs(problems, entry.pop("layer_mapping", None), (*path, "layer_mapping"))
     name = entry.get("name")
     if not isinstance(name, str):
         problem = "is missing" if name is None else f"must be the name of a loss, not {shown(name)}"
@@ -115,17 +114,34 @@ def _term(
     if not _LABEL.fullmatch(label):
         problem = f"{shown(label)} is no name of a term"
         problems.add((*path, "as"), problem, "a letter, then letters, digits, _ . and -")
-    return LossTerm(label, choice, given_or(common["weight"], 1.0), on, path)
+    if pairs is not None and on != "hidden":
+        problem = f"{name} compares logits here, which have no layers"
+        problems.add((*path, "layer_mapping"), problem, "leave it out, or say on: hidden")
+    return LossTerm(label, choice, given_or(common["weight"], 1.0), on, path, pairs)
+
+
+def _pairs(problems: Problems, value: Any, path: Path) -> tuple[LayerPair, ...] | None:
+    """The pairs of layers of one term; what is wrong with them is noted."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        problem = f"must be a list of pairs [student layer, teacher layer], not {shown(value)}"
+        problems.add(path, problem, "write pairs like [[0, 1], [1, 3]]")
+        return None
+    found = [_tried(problems, Pair(), pair, (*path, n)) for n, pair in enumerate(value)]
+    return tuple(pair for pair in found if pair is not None)
 
 
 def _checked(problems: Problems, value: Any, key: str, path: Path) -> Any:
-    if value is None:
-        return None
+    return None if value is None else _tried(problems, _CHECKS[key], value, (*path, key))
+
+
+def _tried(problems: Problems, check: Any, value: Any, path: Path) -> Any:
     try:
-        return _CHECKS[key].check(value)
+        return check.check(value)
     except PydanticCustomError as error:
         context = error.context or {}
-        problems.add((*path, key), context["problem"], context["hint"])
+        problems.add(path, context["problem"], context["hint"])
         return None
 
 

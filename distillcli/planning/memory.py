@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distillcli.batches.grid import PRODUCT_ROWS, Grid
+from distillcli.config import LayerPair
 from distillcli.errors import DataError
 from distillcli.metrics import asked
 from distillcli.planning.plan import Part
@@ -34,7 +35,7 @@ PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at
 THREAD = 80 * 2**20
 
 
-def needed(passes: Passes, what: Scoring, fitted: Sequence[int]) -> tuple[Part, ...]:
+def needed(passes: Passes, what: Scoring, fitted: Sequence[LayerPair]) -> tuple[Part, ...]:
     """The parts of the memory of a run.
 
     Args:
@@ -210,17 +211,16 @@ def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
     yield Part("CKA", size + several, f"moments of the layers, {PRODUCT_ROWS} rows at a time")
 
 
-def _fits(passes: Passes, fitted: Sequence[int]) -> Iterator[Part]:
+def _fits(passes: Passes, fitted: Sequence[LayerPair]) -> Iterator[Part]:
     """The sums of products of a pair, and those of all tiles of two slabs on their way there."""
-    progressive = passes.config.progressive
-    if progressive is None or not fitted:
+    if not fitted:
         return
     grid = passes.grid(list(passes.inputs.items), products=True)
     rows = min(grid.slab_rows, grid.rows)
     tiles = 2 * -(-rows // grid.tile_rows)
     size = 0
     for pair in fitted:
-        student, teacher = widths(passes.inputs, progressive.layer_mapping[pair])
+        student, teacher = widths(passes.inputs, pair)
         size += student * (student + teacher) * FLOAT
     why = f"products of {len(fitted)} pairs of layers for each of {tiles} tiles"
     yield Part("fitting", (tiles + 1) * size, why)

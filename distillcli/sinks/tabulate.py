@@ -23,7 +23,6 @@ from distillcli.result import (
     WorstRow,
     finite,
 )
-from distillcli.strategy.cka import NAMES
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import Moments
@@ -95,11 +94,8 @@ class Table:
 
     def _aligned(self, name: str) -> float:
         """The mean over the pairs of layers by their weights."""
-        pairs = next(term.layers for term in self.scoring.terms if term.layers)
-        return sum(
-            layer.weight * self._cka[layer.student, layer.teacher][NAMES.index(name)]
-            for layer in pairs
-        )
+        assert self.scoring.alignment is not None
+        return self.scoring.alignment.mean(self._cka, name)
 
     def layers(self) -> tuple[LayerResult, ...] | None:
         found = tuple(

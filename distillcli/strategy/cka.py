@@ -49,6 +49,7 @@ class Alignment:
         first, stop: the rows that are taken.
         pairs: the pairs of layers.
         keep: tells which rows of a tile count, bool [rows], on the host.
+        shares: what each of the pairs weighs.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Alignment:
         stop: int,
         pairs: Sequence[Pair],
         keep: Callable[[Tile], npt.NDArray[np.bool_]],
+        shares: Sequence[float],
     ) -> None:
+        self._weighted = list(zip(pairs, shares, strict=True))
         roles = {role for pair in pairs for role in _roles(pair)}
         self._first, self._stop = first, stop
         self._shifts = {role: _typical(inputs[role], first, stop) for role in roles}
@@ -119,6 +122,11 @@ class Alignment:
         done = {pair: sums for pair, sums in self._sums.items() if sums is not None}
         return {pair: (sums.biased(), sums.unbiased()) for pair, sums in done.items()}
 
+    def mean(self, values: Mapping[Pair, tuple[float, float]], name: str) -> float:
+        """One of the two figures over all pairs, by their weights."""
+        which = NAMES.index(name)
+        return sum(share * values[pair][which] for pair, share in self._weighted)
+
 
 def alignment(
     config: Config,
@@ -131,8 +139,8 @@ def alignment(
     """What sums the moments of the pairs of layers, where the metrics ask for it."""
     if config.progressive is None or not set(NAMES) & set(names):
         return None
-    pairs = list(dict.fromkeys(config.progressive.layer_mapping))
-    return Alignment(inputs, first, stop, pairs, lambda tile: rows_that_count(tile, bad))
+    pairs, shares = config.progressive.layer_mapping, config.progressive.shares
+    return Alignment(inputs, first, stop, pairs, lambda tile: rows_that_count(tile, bad), shares)
 
 
 def _on_host(tile: Tile, role: str) -> Matrix:

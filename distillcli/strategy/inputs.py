@@ -1,6 +1,6 @@
 """The sources that a config names, opened and held against each other by their headers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
@@ -110,14 +110,12 @@ def _openings(config: Config) -> Iterator[Iterator[Input]]:
     if config.labels is not None:
         yield _integers("labels", config.labels)
     if config.progressive is not None:
-        pairs = config.progressive.layer_mapping
         for side, layers in (
             ("student", config.student_hidden),
             ("teacher", config.teacher_hidden),
         ):
             assert layers is not None  # the config has seen to it
-            wanted = [pair[side == "teacher"] for pair in pairs]
-            yield _hidden(config, f"{side}_hidden", layers, wanted)
+            yield _hidden(config, f"{side}_hidden", layers, _wanted(config, side == "teacher"))
     for side, tokens in ((TEACHER, config.teacher_tokens), (STUDENT, config.student_tokens)):
         if tokens is not None:
             yield _integers(side, tokens)
@@ -227,7 +225,21 @@ def _logits(config: Config) -> Iterator[tuple[str, Source]]:
         yield "student", config.student
 
 
-def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) -> Iterator[Input]:
+def _wanted(config: Config, teacher: bool) -> dict[int, str]:
+    """The layers of a side that a pair names, and where the first one does."""
+    assert config.progressive is not None
+    found: dict[int, str] = {}
+    for index, pair in enumerate(config.progressive.layer_mapping):
+        found.setdefault(pair[teacher], config.where("progressive", "layer_mapping", index))
+    for term in config.terms():
+        for index, pair in enumerate(term.layer_mapping or ()):
+            found.setdefault(pair[teacher], config.where_pair(term, index))
+    return found
+
+
+def _hidden(
+    config: Config, role: str, layers: Layers, wanted: Mapping[int, str]
+) -> Iterator[Input]:
     """The layers that the mapping names; the others are closed again."""
     readers = open_layers(layers, role=role, sequences=keeps_together(config))
     for index, reader in enumerate(readers):
@@ -235,10 +247,10 @@ def _hidden(config: Config, role: str, layers: Layers, wanted: Sequence[int]) ->
             yield Input(f"{role}[{index}]", reader)
         else:
             reader.close()
-    for pair, index in enumerate(wanted):
+    for index, where in wanted.items():
         if index >= len(readers):
             raise ConfigError(
-                config.where("progressive", "layer_mapping", pair),
+                where,
                 f"there is no layer {index} in {role}",
                 f"it has {len(readers)} layers, counted from 0",
             )

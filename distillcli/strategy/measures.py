@@ -8,7 +8,7 @@ from typing import Any
 from distillcli import metrics
 from distillcli.backend import Array
 from distillcli.batches.tiles import Tile
-from distillcli.config import Config
+from distillcli.config import Config, LayerPair
 from distillcli.fold import BadRows, Columns, Measure
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.badrows import or_without_classes
@@ -70,7 +70,7 @@ def scoring(
     bad: Callable[[Tile], BadRows],
     *,
     weighting: Weighting | None = None,
-    projections: Mapping[int, Array] | None = None,
+    projections: Mapping[LayerPair, Array] | None = None,
     rows: tuple[int, int] | None = None,
 ) -> Scoring:
     """The measure of a strategy.
@@ -78,7 +78,7 @@ def scoring(
     Args:
         weighting: what the teachers of an ensemble weigh.
         bad: tells the rows of a tile that cannot be used, see `bad_rows`.
-        projections: by pair of the layer mapping, where one is needed; on the device, in the type
+        projections: by pair of layers, where one is needed; on the device, in the type
             of the arithmetic.
         rows: the first row and the end of those that are taken; all of them where it is left out.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from distillcli.backend import Array, Backend, choose
 from distillcli.batches.grid import Grid
 from distillcli.batches.tiles import Tile
-from distillcli.config import Config, LeastSquares
+from distillcli.config import Config, LayerPair, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
 from distillcli.kernels import kernel_for
 from distillcli.strategy.batchwise import check_last_batch
@@ -186,7 +186,7 @@ def precision(config: Config, inputs: Inputs) -> str:
     return "float64" if wide else "float32"
 
 
-def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Array]:
+def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[LayerPair, Array]:
     """The matrix of each pair of layers whose widths differ, ready to multiply with.
 
     Raises:
@@ -204,30 +204,27 @@ def projections(passes: Passes, bad: Callable[[Tile], BadRows]) -> dict[int, Arr
 
 
 def _fitted(
-    passes: Passes, pairs: Sequence[int], ridge: float, bad: Callable[[Tile], BadRows]
-) -> dict[int, Matrix]:
+    passes: Passes, pairs: Sequence[LayerPair], ridge: float, bad: Callable[[Tile], BadRows]
+) -> dict[LayerPair, Matrix]:
     """Least squares for each pair, from products summed tile by tile in row order, in float64.
 
     Always on the CPU: the sums then have the same bits on every device.
     """
-    progressive = passes.config.progressive
-    assert progressive is not None
-    mapped = {pair: progressive.layer_mapping[pair] for pair in pairs}
-    grams = {pair: _zeros(passes.inputs, layers) for pair, layers in mapped.items()}
+    grams = {pair: _zeros(passes.inputs, pair) for pair in pairs}
     roles = list(passes.inputs.items)
     grid = passes.grid(roles, products=True)
     row_bytes = sum(item.reader.row_bytes for item in passes.inputs)
 
-    def products(tile: Tile) -> Mapping[int, tuple[Matrix, Matrix]]:
+    def products(tile: Tile) -> Mapping[LayerPair, tuple[Matrix, Matrix]]:
         keep = ~np.any([passes.machine.host(mask) for mask in bad(tile).values()], axis=0)
         if (masked := tile.masked()) is not None:
             keep &= ~masked
         found = {}
-        for pair, (student, teacher) in mapped.items():
+        for student, teacher in pairs:
             x = passes.machine.host(tile.features(f"student_hidden[{student}]"))[keep]
             y = passes.machine.host(tile.features(f"teacher_hidden[{teacher}]"))[keep]
             x, y = (side.astype(np.float64).reshape(-1, side.shape[-1]) for side in (x, y))
-            found[pair] = (x.T @ x, x.T @ y)
+            found[student, teacher] = (x.T @ x, x.T @ y)
         return found
 
     with passes.watch("fitting projections", grid.rows, grid.rows * row_bytes) as progress:
@@ -243,6 +240,6 @@ def _fitted(
     }
 
 
-def _zeros(inputs: Inputs, layers: tuple[int, int]) -> tuple[Matrix, Matrix]:
+def _zeros(inputs: Inputs, layers: LayerPair) -> tuple[Matrix, Matrix]:
     student, teacher = widths(inputs, layers)
     return np.zeros((student, student)), np.zeros((student, teacher))

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.config import Config, FromFile, LeastSquares, XavierUniform
+from distillcli.config import (
+    Config,
+    FromFile,
+    LayerPair,
+    LeastSquares,
+    LossTerm,
+    XavierUniform,
+)
 from distillcli.errors import ConfigError, MismatchError
 from distillcli.formats import Reader, open_rows, widen
 from distillcli.strategy.batchwise import loss_of
@@ -42,10 +49,10 @@ def least_squares(*, gram: Matrix, cross: Matrix, ridge: float) -> Matrix:
     return found.astype(np.float64, copy=False)
 
 
-def unequal_pairs(config: Config, inputs: Inputs) -> list[int]:
-    """The pairs of the mapping whose widths differ, which a projection is for.
+def unequal_pairs(config: Config, inputs: Inputs) -> list[LayerPair]:
+    """The pairs of layers whose widths differ, which a projection is for.
 
-    None where all losses between layers take widths that differ.
+    None of losses that take widths that differ.
 
     Raises:
         ConfigError: there is such a pair and no projection.
@@ -53,23 +60,29 @@ def unequal_pairs(config: Config, inputs: Inputs) -> list[int]:
     """
     assert config.progressive is not None
     check_sequences(config, inputs)
-    pairs = config.progressive.layer_mapping
-    needing = [term for term in config.terms() if term.on == "hidden"]
-    if all(loss_of(term).any_width for term in needing):
-        return []
-    unequal = [n for n, pair in enumerate(pairs) if len(set(widths(inputs, pair))) == 2]
-    if unequal and config.progressive.projection is None:
-        student, teacher = pairs[unequal[0]]
-        narrow, wide = widths(inputs, pairs[unequal[0]])
+    found: dict[LayerPair, None] = {}
+    for term in config.terms():
+        if term.on == "hidden" and not loss_of(term).any_width:
+            for index, pair in enumerate(config.layer_pairs(term)):
+                narrow, wide = widths(inputs, pair)
+                if narrow != wide:
+                    found[pair] = None
+                    _check_projection(config, term, index, narrow, wide)
+    return list(found)
+
+
+def _check_projection(config: Config, term: LossTerm, index: int, narrow: int, wide: int) -> None:
+    assert config.progressive is not None
+    if config.progressive.projection is None:
+        student, teacher = config.layer_pairs(term)[index]
         raise ConfigError(
-            config.where("progressive", "layer_mapping", unequal[0]),
+            config.where_pair(term, index),
             f"student layer {student} is {narrow} wide and teacher layer {teacher} is {wide}",
             "add a projection, such as {init: xavier_uniform, seed: 0}",
         )
-    return unequal
 
 
-def widths(inputs: Inputs, pair: tuple[int, int]) -> tuple[int, int]:
+def widths(inputs: Inputs, pair: LayerPair) -> tuple[int, int]:
     """The widths of a pair of layers, the student's first."""
     student, teacher = pair
     roles = f"student_hidden[{student}]", f"teacher_hidden[{teacher}]"
@@ -77,24 +90,23 @@ def widths(inputs: Inputs, pair: tuple[int, int]) -> tuple[int, int]:
     return narrow, wide
 
 
-def drawn(config: Config, inputs: Inputs, pairs: Iterable[int]) -> dict[int, Matrix]:
+def drawn(config: Config, inputs: Inputs, pairs: Iterable[LayerPair]) -> dict[LayerPair, Matrix]:
     """The matrices that need no look at the data, by pair; least squares has none here."""
     assert config.progressive is not None
-    found: dict[int, Matrix] = {}
+    found: dict[LayerPair, Matrix] = {}
     for pair in pairs:
-        mapped = config.progressive.layer_mapping[pair]
-        shape = widths(inputs, mapped)
+        shape = widths(inputs, pair)
         match config.progressive.projection:
             case XavierUniform(seed):
                 found[pair] = xavier_uniform(rows=shape[0], columns=shape[1], seed=seed)
             case FromFile() as saved:
-                found[pair] = _read(saved, shape, mapped)
+                found[pair] = _read(saved, shape, pair)
             case LeastSquares() | None:
                 pass
     return found
 
 
-def check_saved(config: Config, inputs: Inputs, pairs: Iterable[int]) -> None:
+def check_saved(config: Config, inputs: Inputs, pairs: Iterable[LayerPair]) -> None:
     """Look at the header of a saved matrix, if there is one for these pairs.
 
     Raises:
@@ -102,8 +114,8 @@ def check_saved(config: Config, inputs: Inputs, pairs: Iterable[int]) -> None:
     """
     assert config.progressive is not None
     if isinstance(config.progressive.projection, FromFile):
-        for mapped in (config.progressive.layer_mapping[pair] for pair in pairs):
-            with _saved(config.progressive.projection, widths(inputs, mapped), mapped):
+        for pair in pairs:
+            with _saved(config.progressive.projection, widths(inputs, pair), pair):
                 pass
 
 

@@ -99,7 +99,7 @@ def check_sequences(config: Config, inputs: Inputs) -> None:
     assert config.progressive is not None
     for term in config.terms():
         if loss_of(term).family == "sequences":
-            for student, teacher in config.progressive.layer_mapping:
+            for student, teacher in config.layer_pairs(term):
                 _check_shapes(inputs, term, student, teacher)
                 _check_heads(config, inputs, term, student, teacher)
 

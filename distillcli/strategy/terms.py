@@ -8,7 +8,7 @@ from typing import Any
 from distillcli.backend import Array, namespace
 from distillcli.batches.grid import PRODUCT_ROWS
 from distillcli.batches.tiles import Tile
-from distillcli.config import Config, LossTerm
+from distillcli.config import Config, LayerPair, LossTerm
 from distillcli.errors import MismatchError
 from distillcli.losses import Loss
 from distillcli.losses.pairs import ANY_KINDS
@@ -134,7 +134,7 @@ def terms_of(
     config: Config,
     inputs: Inputs,
     pair: Pair | None,
-    projections: Mapping[int, Array],
+    projections: Mapping[LayerPair, Array],
     related: Related,
 ) -> list[Term]:
     """All terms that the strategy has; without both sides of class scores, none of those.
@@ -209,10 +209,11 @@ def _with_values(known: Loss, parameters: Mapping[str, Any], related: Related) -
 
 
 def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
-    """The pairs of layers of a progressive distillation; their weights sum to 1."""
+    """The pairs of layers of a term; their weights sum to 1, and are equal for pairs of its own."""
     assert config.progressive is not None
-    pairs, weights = config.progressive.layer_mapping, config.progressive.layer_weights
-    shares = [1.0 / len(pairs)] * len(pairs) if weights == "uniform" else weights
+    pairs, shares = config.layer_pairs(term), config.progressive.shares
+    if term.layer_mapping is not None:
+        shares = (1.0 / len(pairs),) * len(pairs)
     return tuple(
         Layer(student, teacher, float(share), f"{term.name} of layers {index}")
         for index, ((student, teacher), share) in enumerate(zip(pairs, shares, strict=True))
@@ -224,15 +225,16 @@ def _hidden_term(
     items: Inputs,
     written: LossTerm,
     known: Loss,
-    projections: Mapping[int, Array],
+    projections: Mapping[LayerPair, Array],
     related: Related,
 ) -> Term:
     """The weighted sum over the pairs of layers."""
     layers = layers_of(config, written)
     parameters = dict(written.loss.parameters)
     columns = {}
-    for index, layer in enumerate(layers):
-        matrix = None if known.any_width else projections.get(index)
+    for layer in layers:
+        pair = layer.student, layer.teacher
+        matrix = None if known.any_width else projections.get(pair)
         sides = partial(_features, layer, known, matrix)
         columns[layer.column] = partial(_layer_rows, known, parameters, sides, related)
 
