@@ -43,11 +43,17 @@ def cross_entropy(*, student: Row, labels: int) -> float:
 
 
 def kl(
-    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+    *,
+    teacher: Row,
+    student: Row,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+    with_entropy: bool = False,
 ) -> float:
-    """T^2 KL(P || Q)."""
+    """T^2 KL(P || Q), or T^2 times the cross-entropy."""
     p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
-    return factor(temperature, temperature_squared) * divergence(p, q)
+    more = entropy(p) if with_entropy else 0.0
+    return factor(temperature, temperature_squared) * (divergence(p, q) + more)
 
 
 def reverse_kl(
@@ -65,13 +71,17 @@ def jsd(
     beta: float = 0.5,
     temperature: float = 1.0,
     temperature_squared: bool = True,
+    swap_mixture: bool = False,
+    kl_at_ends: bool = False,
 ) -> float:
     """T^2 [b KL(P || M) + (1 - b) KL(Q || M)]."""
-    if beta in (0.0, 1.0):
-        return 0.0
     p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
-    m = [log_of_mean([a, b], [beta, 1 - beta]) for a, b in zip(p, q, strict=True)]
-    value = beta * divergence(p, m) + (1 - beta) * divergence(q, m)
+    if beta in (0.0, 1.0) and kl_at_ends:
+        value = divergence(q, p) if beta else divergence(p, q)
+        return factor(temperature, temperature_squared) * value
+    m = mixture(p, q, 1 - beta if swap_mixture else beta)
+    sides = [(share, side) for share, side in ((beta, p), (1 - beta, q)) if share]
+    value = math.fsum(share * divergence(side, m) for share, side in sides)
     return factor(temperature, temperature_squared) * value
 
 
@@ -91,10 +101,12 @@ def skew_kl(
     alpha: float = 0.1,
     temperature: float = 1.0,
     temperature_squared: bool = True,
+    with_entropy: bool = False,
 ) -> float:
     """T^2 KL(P || a P + (1 - a) Q)."""
     p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
-    return factor(temperature, temperature_squared) * divergence(p, mixture(p, q, alpha))
+    value = divergence(p, mixture(p, q, alpha)) + (entropy(p) if with_entropy else 0.0)
+    return factor(temperature, temperature_squared) * value
 
 
 def skew_reverse_kl(
@@ -159,12 +171,17 @@ def tvd(
 
 
 def probability_mse(
-    *, teacher: Row, student: Row, temperature: float = 1.0, temperature_squared: bool = True
+    *,
+    teacher: Row,
+    student: Row,
+    temperature: float = 1.0,
+    temperature_squared: bool = True,
+    sum: bool = False,
 ) -> float:
     """T^2 times the mean of (P - Q)^2."""
     apart = probabilities_apart(teacher, student, temperature)
-    squares = math.fsum(x * x for x in apart)
-    return factor(temperature, temperature_squared) * squares / len(apart)
+    squares = math.fsum(x * x for x in apart) / (1 if sum else len(apart))
+    return factor(temperature, temperature_squared) * squares
 
 
 def probabilities_apart(teacher: Row, student: Row, temperature: float) -> Row:
@@ -210,11 +227,11 @@ def dkd(
     return factor(temperature, temperature_squared) * value
 
 
-def huber(*, teacher: Row, student: Row, delta: float = 1.0) -> float:
+def huber(*, teacher: Row, student: Row, delta: float = 1.0, sum: bool = False) -> float:
     """Mean of d^2 / 2, linear from delta on."""
     sizes = [abs(t - s) for t, s in zip(teacher, student, strict=True)]
     parts = [d * d / 2 if d <= delta else delta * (d - delta / 2) for d in sizes]
-    return math.fsum(parts) / len(parts)
+    return math.fsum(parts) / (1 if sum else len(parts))
 
 
 def leads(teacher: Row, student: Row, k: int) -> Row:
@@ -242,14 +259,15 @@ def standardized(row: Row) -> Row:
     return [(x - centre) / deviation for x in row]
 
 
-def l1(*, teacher: Row, student: Row) -> float:
+def l1(*, teacher: Row, student: Row, sum: bool = False) -> float:
     """Mean of |teacher - student|."""
-    return math.fsum(abs(t - s) for t, s in zip(teacher, student, strict=True)) / len(teacher)
+    sizes = math.fsum(abs(t - s) for t, s in zip(teacher, student, strict=True))
+    return sizes / (1 if sum else len(teacher))
 
 
-def smooth_l1(*, teacher: Row, student: Row, beta: float = 1.0) -> float:
+def smooth_l1(*, teacher: Row, student: Row, beta: float = 1.0, sum: bool = False) -> float:
     """Mean of d^2 / (2 beta), and |d| - beta / 2 from beta on."""
-    return huber(teacher=teacher, student=student, delta=beta) / beta
+    return huber(teacher=teacher, student=student, delta=beta, sum=sum) / beta
 
 
 # --- sequences, [positions][dim] ---------------------------------------------------------------
@@ -323,15 +341,20 @@ def similarity_preserving(*, teacher: list[Row], student: list[Row]) -> float:
     return mean([d * d for d in apart(*sides)])
 
 
-def pkt(*, teacher: list[Row], student: list[Row]) -> float:
+def pkt(*, teacher: list[Row], student: list[Row], epsilon: float = 0.0) -> float:
     """Mean over all pairs of p log(p / q)."""
     found = []
     sides = []
     for rows in (teacher, student):
-        units = [unit(row) for row in rows]
+        lengths = [math.hypot(*row) + epsilon for row in rows]
+        units = [[x / (n or 1.0) for x in row] for row, n in zip(rows, lengths, strict=True)]
         similar = [[(1 + dot(x, y)) / 2 for y in units] for x in units]
         sides.append([[x / math.fsum(row) for x in row] for row in similar])
     for one, other in zip(*sides, strict=True):
+        if epsilon:
+            pairs = zip(one, other, strict=True)
+            found.append(mean([p * math.log((p + epsilon) / (q + epsilon)) for p, q in pairs]))
+            continue
         logs = [[math.log(x) if x > 0 else -math.inf for x in row] for row in (one, other)]
         found.append(divergence(*logs) / len(one))
     return mean(found)
@@ -406,30 +429,35 @@ def dist(
     gamma: float = 1.0,
     temperature: float = 1.0,
     temperature_squared: bool = True,
+    epsilon: float = 0.0,
 ) -> float:
     """T^2 [b mean over rows of 1 - Pearson + c mean over classes of it]."""
     p, q = (
         [[math.exp(x) for x in log_softmax(row, temperature)] for row in rows]
         for rows in (teacher, student)
     )
-    between = [pearson_distance(a, b) for a, b in zip(p, q, strict=True)]
+    between = [pearson_distance(a, b, epsilon) for a, b in zip(p, q, strict=True)]
     columns = [[list(column) for column in zip(*rows, strict=True)] for rows in (p, q)]
-    within = [pearson_distance(a, b) for a, b in zip(*columns, strict=True)]
+    within = [pearson_distance(a, b, epsilon) for a, b in zip(*columns, strict=True)]
     value = beta * mean(between) + gamma * mean(within)
     return factor(temperature, temperature_squared) * value
 
 
-def pearson_distance(xs: Row, ys: Row) -> float:
+def pearson_distance(xs: Row, ys: Row, epsilon: float = 0.0) -> float:
     """1 - the correlation, as half the squared distance of both at mean 0 and length 1."""
+    if epsilon:
+        one, other = ([x - mean(row) for x in row] for row in (xs, ys))
+        return 1 - dot(one, other) / (math.hypot(*one) * math.hypot(*other) + epsilon)
     one, other = (unit([x - mean(row) for x in row]) for row in (xs, ys))
     if not (any(one) and any(other)):
         return float(any(one) or any(other))
     return math.fsum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / 2
 
 
-def mse(*, teacher: Row, student: Row) -> float:
-    """Mean of (teacher - student)^2."""
-    return math.fsum((t - s) ** 2 for t, s in zip(teacher, student, strict=True)) / len(teacher)
+def mse(*, teacher: Row, student: Row, sum: bool = False) -> float:
+    """Mean of (teacher - student)^2, or the sum."""
+    squares = math.fsum((t - s) ** 2 for t, s in zip(teacher, student, strict=True))
+    return squares / (1 if sum else len(teacher))
 
 
 def unit(row: Row) -> Row:
@@ -444,9 +472,9 @@ def cosine(*, teacher: Row, student: Row) -> float:
     return 1.0 - math.fsum(t * s for t, s in pairs)
 
 
-def normalized_mse(*, teacher: Row, student: Row) -> float:
+def normalized_mse(*, teacher: Row, student: Row, sum: bool = False) -> float:
     """Mean of the squared difference of both rows at length 1."""
-    return mse(teacher=unit(teacher), student=unit(student))
+    return mse(teacher=unit(teacher), student=unit(student), sum=sum)
 
 
 def combined_kl_mse(

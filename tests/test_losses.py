@@ -258,9 +258,6 @@ def test_values_of_other_tools() -> None:
         function = SCORE_LOSSES[name].function
         return float(function(teacher=teacher, student=student, **parameters).mean())
 
-    def entropy(temperature: float) -> float:
-        return float(Logits(teacher / temperature).entropy.mean())
-
     labels = np.array(PEERS["labels"])
     hard = LABEL_LOSSES["cross_entropy"].function(student=student, labels=labels).mean()
     normalized = FEATURE_LOSSES["normalized_mse"].function(teacher=teacher, student=student)
@@ -295,8 +292,10 @@ def test_values_of_other_tools() -> None:
         "linear_cka_biased": 1 - mean("linear_cka"),
         "linear_cka_unbiased": 1 - mean("linear_cka_unbiased"),
         "fkl_T4_torch_reduction_mean_xT2": mean("kl", temperature=4.0) / 4,
-        "textbrewer_kd_ce_T4": mean("kl", temperature=4.0) / 16 + entropy(4.0),
-        "distillm_sfkl_.1_CE": mean("skew_kl") + entropy(1.0),
+        "textbrewer_kd_ce_T4": mean(
+            "kl", temperature=4.0, temperature_squared=False, with_entropy=True
+        ),
+        "distillm_sfkl_.1_CE": mean("skew_kl", with_entropy=True),
         "EAR_sum_min": 1 - mean("tvd"),
     }
     published = {name: PEER_VALUES[name] for name in measured}
@@ -313,8 +312,48 @@ def test_values_of_tools_that_add_an_epsilon() -> None:
     value = LOGIT_LOSSES["kl"].function(teacher=teacher, student=student, **plain).mean()
     least = min(rows.std(axis=1, ddof=1).min() for rows in (teacher, student))
     assert value == pytest.approx(PEER_VALUES["logitstd_T2_noT2"], rel=2e-7 / least)
-    value = RELATION_LOSSES["pkt"].function(teacher=teacher, student=student).mean()
+    pkt = RELATION_LOSSES["pkt"].function
+    value = pkt(teacher=teacher, student=student).mean()
     assert value == pytest.approx(PEER_VALUES["pkt_mean_over_B2"], abs=1e-7)
+    value = pkt(teacher=teacher, student=student, epsilon=1e-7).mean()
+    assert value == pytest.approx(PEER_VALUES["pkt_mean_over_B2"], rel=1e-9)
+
+
+def test_an_epsilon_of_published_code() -> None:
+    """Where no class varies much it decides; 0 gives what the formula says."""
+    chance = np.random.default_rng(0)
+    teacher, student = chance.normal(size=(2, 16, 50)) * 20
+    dist = LOGIT_LOSSES["dist"].function
+    p, q = (np.exp(x - x.max(axis=1, keepdims=True)) for x in (teacher, student))
+    p, q = (x / x.sum(axis=1, keepdims=True) for x in (p, q))
+
+    def published(a: Any, b: Any) -> float:
+        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        return float(1 - ((a * b).sum(axis=1) / (lengths + 1e-8)).mean())
+
+    found = dist(teacher=teacher, student=student, epsilon=1e-8).mean()
+    assert found == pytest.approx(published(p, q) + published(p.T, q.T), rel=1e-12)
+    assert dist(teacher=teacher, student=teacher).max() == 0
+    assert dist(teacher=teacher, student=teacher, epsilon=1e-8).mean() > 0.1
+
+
+def test_the_jsd_of_other_tools() -> None:
+    """With the shares of the mixture exchanged, and with KL at both ends of beta."""
+    teacher, student = np.array(PEERS["teacher"]), np.array(PEERS["student"])
+    sides = {"teacher": teacher, "student": student}
+    jsd = LOGIT_LOSSES["jsd"].function
+    np.testing.assert_allclose(jsd(**sides, swap_mixture=True), jsd(**sides), rtol=1e-12)
+    p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (teacher, student))
+    for beta in (0.1, 0.7):
+        m = (1 - beta) * p + beta * q
+        right = beta * (p * np.log(p / m)).sum(1) + (1 - beta) * (q * np.log(q / m)).sum(1)
+        np.testing.assert_allclose(jsd(**sides, beta=beta, swap_mixture=True), right, rtol=1e-12)
+        assert abs(jsd(**sides, beta=beta) - right).max() > 1e-3
+    for beta, name in ((0.0, "kl"), (1.0, "reverse_kl")):
+        right = LOGIT_LOSSES[name].function(**sides)
+        np.testing.assert_array_equal(jsd(**sides, beta=beta, kl_at_ends=True), right)
+        assert (jsd(**sides, beta=beta) == 0).all()
 
 
 SKEWED = {"alpha": 0.1}
@@ -585,10 +624,12 @@ def test_parameters_are_read_off_the_signature() -> None:
     ]
     standardize = ("standardize", bool, False, None, None)
     assert all(parameters.pop() == standardize for parameters in found.values())
-    assert found["kl"] == found["reverse_kl"] == shared
-    assert found["jsd"] == [("beta", float, 0.5, 0.0, 1.0), *shared]
+    assert found["reverse_kl"] == shared
+    assert found["kl"] == [*shared, ("with_entropy", bool, False, None, None)]
+    off = [(name, bool, False, None, None) for name in ("swap_mixture", "kl_at_ends", "sum")]
+    assert found["jsd"] == [("beta", float, 0.5, 0.0, 1.0), *shared, *off[:2]]
     assert found["topk_logistic"] == [("k", int, 10, 2, 100)]
-    assert found["mse"] == found["cosine"] == []
+    assert (found["mse"], found["cosine"]) == (off[2:], [])
     weights = [(f"{name}_weight", float, 0.5, 0.0, INF) for name in ("kl", "mse")]
     assert found["combined_kl_mse"] == [*weights, *shared]
     assert all(loss.formula and loss.reference and loss.laws for loss in LOSSES)

@@ -100,8 +100,8 @@ def _parameters(
     weights = [name for name in values if name.endswith("_weight")]
     if weights and all(values[name] == 0 for name in weights):
         problems.add(path, f"{' and '.join(weights)} are both 0", "one must be above 0")
-    # A switch that came later and is off leaves results as they were, also in what they say.
-    off = [one.name for one in loss.parameters if one.default is False]
+    # What came later and is off leaves results as they were, also in what they say.
+    off = [one.name for one in loss.parameters if one.default is not None and not one.default]
     return {name: value for name, value in values.items() if name not in off or value}
 
 

@@ -39,23 +39,25 @@ def kl(
     student: Scores,
     temperature: Temperature = 1.0,
     temperature_squared: bool = True,
+    with_entropy: bool = False,
 ) -> Array:
     """Forward Kullback-Leibler divergence KL(teacher || student), times temperature squared.
 
     Tools that take the mean over classes too (`reduction="mean"` in PyTorch) give that divided by
-    the number of classes; those that take the cross-entropy with the teacher's distribution give
-    that plus T^2 times the teacher's entropy at T.
+    the number of classes; those that take the cross-entropy with the teacher's distribution, which
+    has the same gradient, leave the teacher's entropy in.
 
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.
         temperature: divides both; > 0.
         temperature_squared: whether the factor is there.
+        with_entropy: whether the teacher's entropy at the temperature is added.
 
     Returns:
-        [rows], nats, >= 0; 0 where both distributions agree, inf where the student masks a class
-        that the teacher does not. A class to which the teacher gives probability 0 adds what the
-        student gives it, and a class masked in both adds 0.
+        [rows], nats, >= 0; 0, or the entropy, where both distributions agree, inf where the student
+        masks a class that the teacher does not. A class to which the teacher gives probability 0
+        adds what the student gives it, and a class masked in both adds 0.
 
     Raises:
         MismatchError: the shapes differ.
@@ -63,7 +65,10 @@ def kl(
     Reference: Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2.
     """
     teacher, student = pair(teacher, student)
-    return teacher.divergence(student, temperature) * factor(temperature, temperature_squared)
+    rows = teacher.divergence(student, temperature)
+    if with_entropy:
+        rows = rows + _entropy(teacher, temperature)
+    return rows * factor(temperature, temperature_squared)
 
 
 @loss(
@@ -109,18 +114,24 @@ def jsd(
     beta: Share = 0.5,
     temperature: Temperature = 1.0,
     temperature_squared: bool = True,
+    swap_mixture: bool = False,
+    kl_at_ends: bool = False,
 ) -> Array:
     """Generalised Jensen-Shannon divergence, times temperature squared.
 
-    Some tools return the KL of one direction or the other at both ends of beta instead of 0;
-    `alpha_jsd` runs from one to the other.
+    The beta is that of the paper and of TRL. Some tools, the first versions of TRL among them, mix
+    with the shares exchanged and weigh as here, which is another loss unless beta is 0.5; and most
+    return the KL of one direction or the other at both ends of beta, where this is 0. A switch
+    gives each. `alpha_jsd` runs from one direction to the other.
 
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.
-        beta: the teacher's share b of the mixture M, in [0, 1]; the loss is 0 at both ends.
+        beta: the teacher's share b of the mixture M, in [0, 1].
         temperature: divides both; > 0.
-        temperature_squared: whether the factor is there.
+        temperature_squared: whether the factor is there; TRL has none.
+        swap_mixture: whether M = (1 - b) P + b Q, the weights of the two KL being as they are.
+        kl_at_ends: whether it is KL(P || Q) at beta 0 and KL(Q || P) at beta 1.
 
     Returns:
         [rows], nats, >= 0, finite; 0 where both distributions agree.
@@ -132,6 +143,13 @@ def jsd(
     """
     teacher, student = pair(teacher, student)
     rest = 1.0 - beta
+    if kl_at_ends and rest in (0.0, 1.0):
+        p, q = (student, teacher) if beta else (teacher, student)
+        return p.divergence(q, temperature) * factor(temperature, temperature_squared)
+    if swap_mixture:
+        rows = beta * _skew(teacher, student, rest, temperature) if beta else 0.0
+        rows = rows + (rest * _skew(student, teacher, beta, temperature) if rest else 0.0)
+        return rows * factor(temperature, temperature_squared)
     if rest in (0.0, 1.0):
         total = student.softened(temperature).total
         return namespace(total).zeros_like(total)
@@ -162,11 +180,12 @@ def skew_kl(
     alpha: Share = 0.1,
     temperature: Temperature = 1.0,
     temperature_squared: bool = True,
+    with_entropy: bool = False,
 ) -> Array:
     """KL of the teacher from a mixture of teacher and student, times temperature squared.
 
-    Published code gives the cross-entropy of that instead, without the teacher's entropy, which
-    has the same gradient and is larger by a constant.
+    Published code gives the cross-entropy instead, which has the same gradient: the teacher's
+    entropy is left in.
 
     Args:
         teacher: logits, [rows, classes].
@@ -174,6 +193,7 @@ def skew_kl(
         alpha: the teacher's share a of the mixture, in [0, 1]; 0 gives `kl`, 1 gives 0.
         temperature: divides both; > 0.
         temperature_squared: whether the factor is there.
+        with_entropy: whether the teacher's entropy at the temperature is added.
 
     Returns:
         [rows], nats, >= 0; at most T^2 * -log(a); 0 where both distributions agree.
@@ -184,7 +204,10 @@ def skew_kl(
     Reference: Ko, Kim, Chen, Yun (2024), arXiv:2402.03898, section 3.1.
     """
     teacher, student = pair(teacher, student)
-    return _skew(teacher, student, alpha, temperature) * factor(temperature, temperature_squared)
+    rows = _skew(teacher, student, alpha, temperature)
+    if with_entropy:
+        rows = rows + _entropy(teacher, temperature)
+    return rows * factor(temperature, temperature_squared)
 
 
 @loss(
@@ -346,6 +369,15 @@ def tvd(
     apart = probability_gap(teacher.wide, student.wide, temperature)
     rows = 0.5 * row_sum(namespace(apart).abs(apart))
     return rows * factor(temperature, temperature_squared)
+
+
+def _entropy(p: Logits, temperature: float) -> Array:
+    """Of the distribution at a temperature: nats; a masked class adds 0."""
+    wide = p.wide
+    probabilities = wide.softened(temperature).probabilities
+    xp = namespace(probabilities)
+    logs = xp.where(probabilities > 0, wide.log_softmax(temperature), 0.0)
+    return -row_sum(probabilities * logs)
 
 
 def _skew(p: Logits, q: Logits, alpha: float, temperature: float) -> Array:

@@ -17,12 +17,13 @@ FEATURE_LOSSES: dict[str, Loss] = {}
     reference="Romero et al. (2015), arXiv:1412.6550, section 2.2",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
 )
-def mse(*, teacher: Array, student: Array) -> Array:
+def mse(*, teacher: Array, student: Array, sum: bool = False) -> Array:
     """Mean over the dimensions of the squared difference.
 
     Args:
         teacher: features, [rows, dim].
         student: features, same shape.
+        sum: whether the sum over the dimensions is taken, not their mean.
 
     Returns:
         [rows], >= 0, in the square of the features' unit.
@@ -33,7 +34,7 @@ def mse(*, teacher: Array, student: Array) -> Array:
     Reference: Romero et al. (2015), arXiv:1412.6550, section 2.2.
     """
     check_same_shape(teacher=teacher, student=student)
-    return _sum_of_squares(teacher - student) / teacher.shape[1]
+    return _sum_of_squares(teacher - student) / (1 if sum else teacher.shape[1])
 
 
 @loss(
@@ -87,12 +88,13 @@ def unaligned(one: Array, other: Array) -> Array:
     reference="Sun, Cheng, Gan, Liu (2019), arXiv:1908.09355, section 3.2",
     laws=("zero_when_equal", "nonnegative", "symmetric", "scale_invariant", "permutable"),
 )
-def normalized_mse(*, teacher: Array, student: Array) -> Array:
+def normalized_mse(*, teacher: Array, student: Array, sum: bool = False) -> Array:
     """Mean over the dimensions of the squared difference of rows scaled to unit length.
 
     Args:
         teacher: features, [rows, dim].
         student: features, same shape.
+        sum: whether the sum over the dimensions is taken, which is at most 4, not their mean.
 
     Returns:
         [rows], in [0, 4 / dim]; a row that is all zero stays so.
@@ -103,7 +105,7 @@ def normalized_mse(*, teacher: Array, student: Array) -> Array:
     Reference: Sun, Cheng, Gan, Liu (2019), arXiv:1908.09355, section 3.2 (patient distillation).
     """
     check_same_shape(teacher=teacher, student=student)
-    return _sum_of_squares(unit(teacher) - unit(student)) / teacher.shape[1]
+    return _sum_of_squares(unit(teacher) - unit(student)) / (1 if sum else teacher.shape[1])
 
 
 @loss(
@@ -113,12 +115,13 @@ def normalized_mse(*, teacher: Array, student: Array) -> Array:
     reference="Kim, Park, Kwak (2018), arXiv:1802.04977",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
 )
-def l1(*, teacher: Array, student: Array) -> Array:
+def l1(*, teacher: Array, student: Array, sum: bool = False) -> Array:
     """Mean over the dimensions of the absolute difference.
 
     Args:
         teacher: features, [rows, dim].
         student: features, same shape.
+        sum: whether the sum over the dimensions is taken, not their mean.
 
     Returns:
         [rows], >= 0, in the unit of the features.
@@ -129,7 +132,7 @@ def l1(*, teacher: Array, student: Array) -> Array:
     Reference: Kim, Park, Kwak (2018), arXiv:1802.04977.
     """
     check_same_shape(teacher=teacher, student=student)
-    return row_sum(namespace(teacher).abs(teacher - student)) / teacher.shape[1]
+    return row_sum(namespace(teacher).abs(teacher - student)) / (1 if sum else teacher.shape[1])
 
 
 @loss(
@@ -140,7 +143,7 @@ def l1(*, teacher: Array, student: Array) -> Array:
     reference="Girshick (2015), arXiv:1504.08083, equation 3",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
 )
-def smooth_l1(*, teacher: Array, student: Array, beta: Threshold = 1.0) -> Array:
+def smooth_l1(*, teacher: Array, student: Array, beta: Threshold = 1.0, sum: bool = False) -> Array:
     """Mean over the dimensions of the absolute difference, squared where it is small.
 
     It is the Huber loss with delta = beta, divided by beta.
@@ -149,6 +152,7 @@ def smooth_l1(*, teacher: Array, student: Array, beta: Threshold = 1.0) -> Array
         teacher: features, [rows, dim].
         student: features, same shape.
         beta: the difference from which on the loss grows linearly, > 0.
+        sum: whether the sum over the dimensions is taken, not their mean.
 
     Returns:
         [rows], >= 0, in the unit of the features.
@@ -159,7 +163,8 @@ def smooth_l1(*, teacher: Array, student: Array, beta: Threshold = 1.0) -> Array
     Reference: Girshick (2015), arXiv:1504.08083, equation 3.
     """
     check_same_shape(teacher=teacher, student=student)
-    return row_sum(huber(widen(teacher - student), beta)) / (beta * teacher.shape[1])
+    rows = row_sum(huber(widen(teacher - student), beta)) / beta
+    return rows / (1 if sum else teacher.shape[1])
 
 
 def huber(x: Array, delta: float) -> Array:

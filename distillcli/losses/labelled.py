@@ -68,6 +68,8 @@ def dkd(
 ) -> Array:
     """Decoupled distillation: how sure both are of the label, and how they rank the other classes.
 
+    Parts at temperatures of their own are two terms, one with alpha 0 and one with beta 0.
+
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.

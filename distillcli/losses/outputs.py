@@ -22,7 +22,7 @@ from distillcli.numerics.scores import Logits
     same_kind=True,
     asks=("squares",),
 )
-def mse(*, teacher: Scores, student: Scores) -> Array:
+def mse(*, teacher: Scores, student: Scores, sum: bool = False) -> Array:
     """Mean over the classes of the squared difference of the outputs as they are stored.
 
     Tools that divide the logits by a temperature first give that divided by T^2.
@@ -30,6 +30,7 @@ def mse(*, teacher: Scores, student: Scores) -> Array:
     Args:
         teacher: outputs, [rows, classes].
         student: outputs of the same kind and shape.
+        sum: whether the sum over the classes is taken, not their mean.
 
     Returns:
         [rows], >= 0, in the square of the outputs' unit.
@@ -40,7 +41,7 @@ def mse(*, teacher: Scores, student: Scores) -> Array:
     Reference: Ba, Caruana (2014), arXiv:1312.6184, section 2.2.
     """
     teacher, student = pair(teacher, student, same_kind=True)
-    return _squares(teacher, student)
+    return _squares(teacher, student) * (teacher.shape[1] if sum else 1)
 
 
 @loss(
@@ -124,13 +125,14 @@ def combined_kl_mse(
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),
     same_kind=True,
 )
-def huber(*, teacher: Scores, student: Scores, delta: Threshold = 1.0) -> Array:
+def huber(*, teacher: Scores, student: Scores, delta: Threshold = 1.0, sum: bool = False) -> Array:
     """Mean over the classes of the Huber loss of the outputs as they are stored.
 
     Args:
         teacher: outputs, [rows, classes].
         student: outputs of the same kind and shape.
         delta: the difference from which on the loss grows linearly, > 0.
+        sum: whether the sum over the classes is taken, not their mean.
 
     Returns:
         [rows], >= 0, in the square of the outputs' unit.
@@ -141,7 +143,8 @@ def huber(*, teacher: Scores, student: Scores, delta: Threshold = 1.0) -> Array:
     Reference: Huber (1964), doi:10.1214/aoms/1177703732.
     """
     teacher, student = pair(teacher, student, same_kind=True)
-    return row_sum(feature_huber(widen(teacher.raw - student.raw), delta)) / teacher.shape[1]
+    rows = row_sum(feature_huber(widen(teacher.raw - student.raw), delta))
+    return rows / (1 if sum else teacher.shape[1])
 
 
 def _squares(teacher: Logits, student: Logits) -> Array:

@@ -7,7 +7,7 @@ from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
 from distillcli.losses.features import unaligned
 from distillcli.losses.pairs import LOGIT_LOSSES, Scores, factor, pair
-from distillcli.losses.table import Temperature, Weight, loss
+from distillcli.losses.table import Epsilon, Temperature, Weight, loss
 from distillcli.numerics.arrays import ROUNDING, row_sum
 from distillcli.numerics.divergence import probability_gap
 from distillcli.numerics.scores import Logits, as_logits
@@ -27,17 +27,18 @@ def probability_mse(
     student: Scores,
     temperature: Temperature = 1.0,
     temperature_squared: bool = True,
+    sum: bool = False,
 ) -> Array:
     """Mean over the classes of the squared difference of probabilities, times temperature squared.
 
-    The sum over classes, the Brier score of the student against the teacher, is that times the
-    number of classes.
+    The sum over classes is the Brier score of the student against the teacher.
 
     Args:
         teacher: logits, [rows, classes].
         student: logits, same shape.
         temperature: divides both; > 0.
         temperature_squared: whether the factor is there.
+        sum: whether the sum over the classes is taken, not their mean.
 
     Returns:
         [rows], in [0, 2 T^2 / classes]; masked classes count among the classes.
@@ -49,7 +50,8 @@ def probability_mse(
     """
     teacher, student = pair(teacher, student)
     apart = probability_gap(teacher.wide, student.wide, temperature)
-    return row_sum(apart * apart) / apart.shape[1] * factor(temperature, temperature_squared)
+    rows = row_sum(apart * apart) / (1 if sum else apart.shape[1])
+    return rows * factor(temperature, temperature_squared)
 
 
 @loss(
@@ -112,6 +114,7 @@ def dist(
     gamma: Weight = 1.0,
     temperature: Temperature = 1.0,
     temperature_squared: bool = True,
+    epsilon: Epsilon = 0.0,
 ) -> Array:
     """Pearson distance of the probabilities between classes and within them.
 
@@ -122,11 +125,12 @@ def dist(
         gamma: weight c of the distance over the rows of each class.
         temperature: divides both; > 0.
         temperature_squared: whether the factor is there.
+        epsilon: is added to the product of both deviations, as lengths; 1e-8 in published code,
+            where classes that are never likely so add up to 1 each, also of equal inputs.
 
     Returns:
         [rows], in [0, 2 T^2 (b + c)]; the mean is the loss of the batch. What is constant but for
-        rounding has correlation 0 with what varies, and 1 with what is constant too. No epsilon is
-        added.
+        rounding has correlation 0 with what varies, and 1 with what is constant too.
 
     Raises:
         MismatchError: the shapes differ.
@@ -135,10 +139,20 @@ def dist(
     """
     teacher, student = pair(teacher, student)
     p, q = (side.wide.softened(temperature).probabilities for side in (teacher, student))
-    between = unaligned(_centred(p), _centred(q))
-    within = unaligned(_centred(p.T), _centred(q.T))
+    between = _uncorrelated(_centred(p), _centred(q), epsilon)
+    within = _uncorrelated(_centred(p.T), _centred(q.T), epsilon)
     rows = beta * between + gamma * row_sum(within) / within.shape[0]
     return rows * factor(temperature, temperature_squared)
+
+
+def _uncorrelated(one: Array, other: Array, epsilon: float) -> Array:
+    """1 - the product of both by their lengths, to the product of which epsilon is added."""
+    value = unaligned(one, other)
+    if epsilon == 0:
+        return value
+    xp = namespace(one)
+    lengths = xp.sqrt(row_sum(one * one)) * xp.sqrt(row_sum(other * other))
+    return (value * lengths + epsilon) / (lengths + epsilon)
 
 
 def _centred(x: Array) -> Array:

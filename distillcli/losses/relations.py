@@ -9,7 +9,7 @@ import math
 from distillcli.backend import Array, namespace
 from distillcli.errors import MismatchError
 from distillcli.losses.features import huber, unaligned, unit
-from distillcli.losses.table import Loss, Order, Weight, loss
+from distillcli.losses.table import Epsilon, Loss, Order, Weight, loss
 from distillcli.numerics.arrays import ROUNDING, at_least, row_sum, widen
 
 RELATION_LOSSES: dict[str, Loss] = {}
@@ -27,8 +27,9 @@ RELATION_LOSSES: dict[str, Loss] = {}
 def rkd_distance(*, teacher: Array, student: Array) -> Array:
     """Huber loss, with delta 1, of the distances of each pair of rows.
 
-    Distances are divided by their mean over the pairs of different rows. The mean of the losses is
-    over all pairs, those of a row with itself among them, as published code has it.
+    Distances are divided by their mean over the pairs of different rows; published code leaves rows
+    that are equal out of that mean too. The mean of the losses is over all pairs, those of a row
+    with itself among them, as published code has it.
 
     Args:
         teacher: features, [rows, dim].
@@ -119,19 +120,21 @@ def similarity_preserving(*, teacher: Array, student: Array) -> Array:
     any_width=True,
     least_batch=2,
 )
-def pkt(*, teacher: Array, student: Array) -> Array:
+def pkt(*, teacher: Array, student: Array, epsilon: Epsilon = 0.0) -> Array:
     """Probabilistic knowledge transfer: KL between the similarities of a row to all rows.
 
     The mean is over all pairs of rows, as published code has it: the KL of each row, summed over
-    the others, is that times the number of rows. No epsilon is added.
+    the others, is that times the number of rows.
 
     Args:
         teacher: features, [rows, dim].
         student: features, [rows, other dim].
+        epsilon: is added to the lengths of rows, and to both probabilities in the logarithm; 1e-7
+            in published code.
 
     Returns:
         [rows], nats, >= 0; infinite where the student alone has two rows point in opposite
-        directions; the mean is the loss of the batch.
+        directions and nothing is added; the mean is the loss of the batch.
 
     Raises:
         MismatchError: the rows differ.
@@ -139,8 +142,10 @@ def pkt(*, teacher: Array, student: Array) -> Array:
     Reference: Passalis, Tefas (2018), arXiv:1803.10837.
     """
     teacher, student = _batch(teacher, student)
-    p, q = (_similarities(x) for x in (teacher, student))
+    p, q = (_similarities(x, epsilon) for x in (teacher, student))
     xp = namespace(p)
+    if epsilon:
+        return _mean(p * xp.log((p + epsilon) / (q + epsilon)) + (q - p))
     gap = xp.log(xp.where(p > 0, p, 1.0)) - xp.log(xp.where(q > 0, q, 1.0))
     terms = xp.where(q > 0, p * (xp.expm1(-gap) + gap), math.inf)
     return _mean(xp.where(p > 0, terms, q))
@@ -161,7 +166,9 @@ def nst(*, teacher: Array, student: Array) -> Array:
 
     The rows of the batch are where a neuron, a dimension, may be active; the activations of each,
     scaled to length 1, are a sample, and the samples of both sides are compared by their squared
-    maximum mean discrepancy with a polynomial kernel of degree 2 and no constant.
+    maximum mean discrepancy with a polynomial kernel of degree 2 and no constant. Code for feature
+    maps takes the places of one image: that is [rows, positions, channels] with a `batch_size` of
+    as many rows as there are positions.
 
     Args:
         teacher: features, [rows, dim].
@@ -326,9 +333,13 @@ def _angles(x: Array, row: int) -> Array:
     return _products(unit(x - x[row, :][None, :]))
 
 
-def _similarities(x: Array) -> Array:
+def _similarities(x: Array, epsilon: float) -> Array:
     """(1 + cosine) / 2 of all pairs of rows, each row divided by its sum."""
-    similar = at_least(0.5 * (1.0 + _products(unit(x))), 0.0)
+    rows = unit(x)
+    if epsilon:
+        lengths = _lengths(x)
+        rows = rows * (lengths / (lengths + epsilon))[:, None]
+    similar = at_least(0.5 * (1.0 + _products(rows)), 0.0)
     return similar / row_sum(similar)[:, None]
 
 

@@ -38,6 +38,7 @@ class Range:
 Temperature = Annotated[float, Range(1e-4, 1e4)]
 Weight = Annotated[float, Range(0.0, math.inf)]
 Share = Annotated[float, Range(0.0, 1.0)]
+Epsilon = Annotated[float, Range(0.0, 1.0)]
 Threshold = Annotated[float, Range(1e-6, 1e6)]
 Ranks = Annotated[int, Range(2, 100)]
 Count = Annotated[int, Range(1, 1024)]

@@ -73,7 +73,8 @@ class Term:
     def by_kernel(self) -> bool:
         """Whether it rests on nothing but what a kernel can leave."""
         known = bool(self.known.asks) or self.loss == "cross_entropy"
-        return self.as_stored and known
+        more = self.written.loss.parameters.get("with_entropy", False)
+        return self.as_stored and known and not more
 
     @property
     def as_stored(self) -> bool:
@@ -199,6 +200,11 @@ def _with_values(known: Loss, parameters: Mapping[str, Any], related: Related) -
         formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
     elif parameters.get("temperature_squared") and not known.temperature_squared:
         formula = f"T^2 * {formula}"
+    if parameters.get("sum"):
+        formula = formula.replace("mean over", "sum over", 1)
+    told = ("temperature_squared", "standardize", "sum")
+    switches = [key for key, value in parameters.items() if value is True and key not in told]
+    formula += "".join(f", {key.replace('_', ' ')}" for key in switches)
     if parameters.get("standardize"):
         formula += ", of logits standardized row by row"
     if known.least_batch is not None:
