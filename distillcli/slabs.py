@@ -36,8 +36,8 @@ def read_ahead(inputs: Sequence[Input], grid: Grid, backend: Backend) -> list[In
 
 
 def _by_tile(item: Input, grid: Grid, backend: Backend) -> bool:
-    worth = grid.tile_rows * item.reader.row_bytes >= LEAST
-    return backend.device == "cpu" and worth and item.reader.splits(grid.tile_rows)
+    worth = grid.at_once * item.reader.row_bytes >= LEAST
+    return backend.device == "cpu" and worth and item.reader.splits(grid.at_once)
 
 
 class _Own(threading.local):
@@ -91,7 +91,7 @@ class Slab:
     def tiles(self, grid: Grid, precision: npt.DTypeLike, backend: Backend) -> Iterator[Tile]:
         """The tiles of the grid that lie in this slab."""
         for start, stop in grid.tiles(self.start, self.stop):
-            yield Tile(start, stop, self.inputs, self._rows, precision, backend)
+            yield Tile(start, stop, self.inputs, self._rows, precision, backend, grid.at_once)
 
     def _rows(self, role: str, start: int, stop: int) -> Raw:
         if role in self.buffers:

@@ -9,8 +9,12 @@ from distillcli.batches.inputs import Input
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
 TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of the work grows
-STREAMED_BYTES = 2**22  # where a kernel goes row by row, and no tile must lie in a near cache
-STREAMED_ROWS = 32768
+# Where a kernel sweeps over a tile in pieces, only the row values need be there at once, and
+# Python's part of the work is the smaller the larger the tile. So a slab that nobody must hold is
+# larger, and is cut into few tiles.
+SWEPT_SLAB = 4  # times the bytes of others
+SWEPT_TILES = 4
+SWEPT_ROWS = 32768  # of a tile at most: their values lie in a near cache
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 
@@ -23,7 +27,8 @@ class Grid:
         origin: the row that tiles and slabs are counted from.
         together: so many rows, counted from row 0, are in one tile.
         whole: whether what is found depends on the rows of a tile being together.
-        streamed: whether a kernel goes through a tile row by row, and nothing else does.
+        piece_rows: how many rows are read and computed at once where a kernel sweeps over a tile
+            and nothing else needs its scores; all of the tile elsewhere.
     """
 
     first: int
@@ -32,7 +37,7 @@ class Grid:
     slab_rows: int
     origin: int = 0
     whole: bool = False
-    streamed: bool = False
+    piece_rows: int = 0
     together: int = 1
 
     @classmethod
@@ -46,7 +51,7 @@ class Grid:
         products: bool,
         batch: int | None = None,
         device_bytes: int | None = None,
-        streamed: bool = False,
+        swept: int | None = None,
         together: int = 1,
     ) -> "Grid":
         """The cut for these inputs, computed on numbers of `itemsize` bytes.
@@ -55,7 +60,9 @@ class Grid:
             products: whether rows are multiplied by a matrix.
             batch: rows that must be computed at once, counted from `first`.
             device_bytes: how much a GPU takes at once, for which a tile is a slab; None without.
-            streamed, together: see there; a batch holds whole ones of the latter.
+            swept: bytes of the widest input that a kernel sweeps over at once; None where more
+                than its row values is needed.
+            together: see there; a batch holds whole ones of it.
         """
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         if device_bytes is not None:
@@ -64,8 +71,9 @@ class Grid:
             origin = first if batch else 0
             return cls(first, stop, rows, rows, origin, batch is not None, together=together)
         widest = max(item.width for item in inputs) * itemsize
-        at_most, size = (STREAMED_ROWS, STREAMED_BYTES) if streamed else (TILE_ROWS, TILE_BYTES)
-        tile = min(at_most, _power_of_two(size // widest))
+        if swept is not None:
+            return cls._swept(inputs, first, stop, swept // widest)
+        tile = min(TILE_ROWS, _power_of_two(TILE_BYTES // widest))
         if products:
             positions = max(prod(item.reader.row_shape[:-1]) for item in inputs)
             tile = max(tile, PRODUCT_ROWS // positions)
@@ -74,7 +82,22 @@ class Grid:
         origin = 0 if batch is None else first
         whole = batch is not None
         slab = max(tile, slab - slab % tile)
-        return cls(first, stop, tile, slab, origin, whole, streamed, together)
+        return cls(first, stop, tile, slab, origin, whole, together=together)
+
+    @classmethod
+    def _swept(cls, inputs: Sequence[Input], first: int, stop: int, rows: int) -> "Grid":
+        """Tiles that a kernel sweeps over, so many rows at once."""
+        piece = min(SWEPT_ROWS, _power_of_two(rows))
+        ahead = any(item.is_scores and not item.reader.splits(piece) for item in inputs)
+        size = SLAB_BYTES if ahead else SWEPT_SLAB * SLAB_BYTES
+        slab = min(SLAB_ROWS, size // sum(item.reader.row_bytes for item in inputs))
+        tile = max(piece, min(SWEPT_ROWS, _power_of_two(slab // SWEPT_TILES)))
+        return cls(first, stop, tile, max(tile, slab - slab % tile), piece_rows=piece)
+
+    @property
+    def at_once(self) -> int:
+        """How many rows are read at once where that is up to the thread that computes on them."""
+        return self.piece_rows or self.tile_rows
 
     @property
     def rows(self) -> int:

@@ -13,7 +13,7 @@ from distillcli.batches.inputs import Input, Mask
 from distillcli.errors import DataError
 from distillcli.formats import widen
 from distillcli.numerics.scores import Logits
-from distillcli.numerics.stored import Stored, widened
+from distillcli.numerics.stored import Stored, Unread, widened
 
 EXACT = 2**53  # float64 holds every integer up to here
 
@@ -35,6 +35,7 @@ class Tile:
     rows_of: Callable[[str, int, int], Raw]  # (role, start, stop) -> the rows as they are stored
     precision: npt.DTypeLike
     backend: Backend
+    at_once: int  # how many rows to read at a time where a kernel goes through them row by row
     memo: dict[str, Any] = field(default_factory=dict)
 
     def __contains__(self, role: str) -> bool:
@@ -105,9 +106,7 @@ class Tile:
 
     def _is_read_as_stored(self, item: Input) -> bool:
         gpu = self.backend.gpu
-        if gpu is None:
-            return self.backend.kernel == "fast"
-        return item.reader.element.name in gpu.stored
+        return gpu is None or item.reader.element.name in gpu.stored
 
     def others(self, role: str) -> Logits:
         """The scores of the classes that are not compared, of which there must be some."""
@@ -184,12 +183,35 @@ class Tile:
         wide = partial(widen, element=element, dtype=self.precision)
         if self.backend.gpu is not None:
             wide = partial(widened, element=element.name, dtype=self.precision)
+        elif self.at_once < self.stop - self.start:
+            return Stored(self._unread(role, columns), str(element), self.precision, wide)
         bits = self.backend.to_device(self._columns(role, columns))
         return Stored(bits, str(element), self.precision, wide)
 
+    def _unread(self, role: str, columns: Columns) -> Unread:
+        item = self.inputs[role]
+        classes = item.width if columns is None else len(columns)
+        read = partial(_part, self.rows_of, role, self.start, columns)
+        return Unread((self.stop - self.start, classes), read, self.at_once)
+
     def _columns(self, role: str, numbers: Columns) -> Raw:
-        raw = self._raw(role)
-        return raw if numbers is None else raw[:, _slice_or_list(numbers)]
+        return _taken(self._raw(role), numbers)
+
+
+def _part(
+    rows_of: Callable[[str, int, int], Raw],
+    role: str,
+    origin: int,
+    columns: Columns,
+    start: int,
+    stop: int,
+) -> Raw:
+    """Rows counted from those of a tile, to which nothing here may refer: see `Softened`."""
+    return _taken(rows_of(role, origin + start, origin + stop), columns)
+
+
+def _taken(raw: Raw, numbers: Columns) -> Raw:
+    return raw if numbers is None else raw[:, _slice_or_list(numbers)]
 
 
 def _slice_or_list(numbers: npt.NDArray[np.int64]) -> Any:

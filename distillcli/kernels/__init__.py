@@ -5,21 +5,26 @@ within the same bounds, and what it leaves out the plain functions compute. So t
 `losses/` stay the definition and the oracle of every kernel.
 """
 
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
 from distillcli.backend import Device
 from distillcli.errors import BackendError
-from distillcli.kernels import cuda
+from distillcli.kernels import cuda, filling
+from distillcli.kernels.filling import Sweep
 from distillcli.kernels.wanted import Wanted
 
-__all__ = ["Wanted", "fill", "kernel_for", "why_not_fast"]
+__all__ = ["Wanted", "fill", "kernel_for", "swept_bytes", "why_not_fast"]
 
 # What is smaller is done before the compiler's library is loaded, which takes half a second.
 WORTH_COMPILING = 64 * 2**20
 
-_PLACES = {"numpy": "distillcli.kernels.rows", "fast": "distillcli.kernels.fast.filling"}
+# Where the sweep of a kernel is, and over how much it goes at once: arrays of NumPy must lie in the
+# nearest cache they can, a loop reads each row once.
+_PLACES = {
+    "numpy": ("distillcli.kernels.rows", 2**20),
+    "fast": ("distillcli.kernels.fast.sweeping", 2**21),
+}
 
 
 def fill(wanted: Wanted, kernel: str, gpu: Device | None = None) -> None:
@@ -34,7 +39,12 @@ def fill(wanted: Wanted, kernel: str, gpu: Device | None = None) -> None:
     if gpu is not None:
         cuda.fill(wanted, gpu)
     elif kernel in _PLACES:
-        _filler(kernel)(wanted)
+        filling.fill(wanted, _sweep(kernel))
+
+
+def swept_bytes(kernel: str) -> int | None:
+    """How many bytes of the arithmetic's type a kernel sweeps over at once; None without one."""
+    return _PLACES[kernel][1] if kernel in _PLACES else None
 
 
 def kernel_for(name: str, size: int) -> str:
@@ -65,7 +75,7 @@ def why_not_fast() -> str | None:
 
 
 @cache
-def _filler(kernel: str) -> Callable[[Wanted], None]:
+def _sweep(kernel: str) -> Sweep:
     """Loaded when first needed: a compiler takes its time."""
-    filler: Callable[[Wanted], None] = import_module(_PLACES[kernel]).fill
-    return filler
+    sweep: Sweep = import_module(_PLACES[kernel][0]).sweep
+    return sweep

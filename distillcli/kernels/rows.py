@@ -6,13 +6,15 @@ the temperatures in use, entropies, and the divergences of a pair. One sweep ove
 
 import math
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.kernels.wanted import NARROW, Direction, Wanted, mended
+from distillcli.kernels import table
+from distillcli.kernels.table import Asked
+from distillcli.kernels.wanted import NARROW, mended
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics.divergence import kl
 from distillcli.numerics.scores import Logits
@@ -29,29 +31,29 @@ COLDEST = {np.dtype(np.float32): 0.05, np.dtype(np.float64): 0.01}
 SAFE_SQUARES = (1e-25, 1e37)
 
 
-def fill(wanted: Wanted) -> None:
-    """Compute what is wanted and leave it with the scores, which then need not compute it.
+def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
+    """What is asked about rows of one side, or of both, left in a table.
 
     A row that the fast form cannot do within the bounds goes through the plain functions, whatever
     rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
     """
-    for scores in wanted.alone():
-        sheet = _Sheet(scores, 0)
-        _leave(sheet, wanted)
-        _leave_entropy(sheet, wanted)
-    if wanted.pair is not None:
-        p, q = (_Sheet(one, index) for index, one in enumerate(wanted.pair))
-        _leave_distances(p, q, wanted)
-        for temperature, directions in reversed(tuple(wanted.divergences.items())):
-            _leave_divergences(p, q, temperature, directions)
-        for sheet in (p, q):
-            _leave(sheet, wanted)
-        if wanted.overlap:
-            _leave_overlap(p, q)
-        for sheet in (p, q):
-            _leave_entropy(sheet, wanted)
-        if wanted.above is not None:
-            _leave_above(q, wanted.above)
+    sheets = [
+        _Sheet(scores, index, found[table.SIDE * index : table.SIDE * (index + 1)])
+        for index, scores in enumerate(sides)
+    ]
+    if len(sheets) == 2:
+        p, q = sheets
+        _find_distances(p, q, asked.of_pair, found[table.PAIR :])
+        # What belongs to temperature 1 is had from the exponentials of the first, which is last.
+        for index in reversed(range(len(asked.divergences))):
+            _find_divergences(p, q, *asked.divergences[index], table.tempered(found, index))
+    for sheet, of_side in zip(sheets, asked.of_sides, strict=True):
+        _find(sheet, of_side, asked.labels)
+    if len(sheets) == 2:
+        _find_of_classes(p, q, asked, found[table.PAIR :])
+    for sheet, of_side in zip(sheets, asked.of_sides, strict=True):
+        if of_side & table.ENTROPY:
+            _find_entropy(sheet)
 
 
 class _Buffers(threading.local):
@@ -79,8 +81,9 @@ class _Sheet:
     classes.
     """
 
-    def __init__(self, scores: Logits, index: int) -> None:
+    def __init__(self, scores: Logits, index: int, found: Array) -> None:
         self.scores = scores
+        self.found = found
         self.temperature: float | None = None  # of `exps`
         self.axis = 0 if scores.scores.shape[1] < NARROW else 1
         values = scores.scores.T if self.axis == 0 else scores.scores
@@ -90,13 +93,13 @@ class _Sheet:
         self.values = (
             _copied(values, self.buffer("values", values.shape)) if not self.axis else values
         )
-        if "max" not in vars(scores):
-            scores.max = self.values.max(axis=self.axis)
+        self.max = self.values.max(axis=self.axis)
+        found[table.MAX_AT] = self.max
 
     def soften(self, temperature: float) -> None:
         """Make `shifted`, and `exps` with their `total` at a temperature."""
         if self.temperature is None:
-            highest = self.row(self.scores.max)
+            highest = self.row(self.max)
             self.shifted = np.subtract(self.values, highest, out=self.buffer("shifted"))
             self.exps = self.buffer("exps")
         self._exponentiate(temperature)
@@ -105,7 +108,6 @@ class _Sheet:
     def _sum_up(self, temperature: float) -> None:
         self.temperature = temperature
         self.total = self.sum(self.exps)
-        self.scores.learn_total(temperature, self.total)
 
     def buffer(self, name: str, shape: tuple[int, ...] | None = None) -> Array:
         return _buffers.get(f"{name} {self.index}", shape or self.values.shape, self.dtype)
@@ -162,6 +164,12 @@ class _Sheet:
         entropy: Array = np.log(self.total) - self.sum(weighted) / self.total
         return entropy
 
+    def chosen(self, classes: Array) -> Array:
+        """The score of one class of each row."""
+        rows = np.arange(len(classes))
+        picked: Array = self.values[(rows, classes) if self.axis else (classes, rows)]
+        return picked
+
     def top(self) -> Array:
         """The class with the highest score, the lowest index among equals."""
         best: Array
@@ -170,7 +178,7 @@ class _Sheet:
             return best
         best = np.zeros(self.values.shape[1], np.int64)
         for index in range(len(self.values) - 1, -1, -1):
-            best[self.values[index] == self.scores.max] = index
+            best[self.values[index] == self.max] = index
         return best
 
 
@@ -179,87 +187,95 @@ def _copied(values: Array, out: Array) -> Array:
     return out
 
 
-def _leave(sheet: _Sheet, wanted: Wanted) -> None:
+def _find(sheet: _Sheet, asked: int, labels: Array | None) -> None:
     """What is asked about one side alone."""
-    scores = sheet.scores
-    if scores in wanted.tops and "top" not in vars(scores):
-        scores.top = sheet.top()
-    if scores in wanted.ones:
+    if asked & table.TOP:
+        sheet.found[table.TOP_AT] = sheet.top()
+    if asked & table.FINITE:
+        sheet.found[table.MASKED_AT] = ~np.isfinite(sheet.values.min(axis=sheet.axis))
+    if asked & table.CHOSEN:
+        assert labels is not None
+        sheet.found[table.CHOSEN_AT] = sheet.chosen(labels)
+    if asked & table.ONE:
         sheet.to_temperature_one()
+        sheet.found[table.ONE_AT] = sheet.total
 
 
-def _leave_entropy(sheet: _Sheet, wanted: Wanted) -> None:
+def _find_entropy(sheet: _Sheet) -> None:
     """The last that is asked: it spends the exponentials."""
+    entropy = sheet.entropy()
     scores = sheet.scores
-    if scores in wanted.entropies:
-        entropy = sheet.entropy()
-        scores.entropy = mended(
-            entropy, ~np.isfinite(entropy), lambda rows: scores.taken(rows).entropy
-        )
-
-
-def _leave_overlap(p: _Sheet, q: _Sheet) -> None:
-    one, other = (
-        np.multiply(side.exps, side.row(1.0 / side.total), out=side.buffer("share"))
-        for side in (p, q)
+    sheet.found[table.ENTROPY_AT] = mended(
+        entropy, ~np.isfinite(entropy), scores.shape[1], lambda rows: scores.taken(rows).entropy
     )
-    p.scores.learn("overlap", q.scores, p.sum(np.minimum(one, other, out=one)))
 
 
-def _leave_distances(p: _Sheet, q: _Sheet, wanted: Wanted) -> None:
-    """What is asked about the numbers as they are stored, which must be logits for that."""
-    if (p.scores.kind, q.scores.kind) != ("logits", "logits"):
-        return
-    if wanted.squares:
-        _leave_distance(p, q, "squares", p.values, q.values, mse)
-    if wanted.cosine:
+def _find_of_classes(p: _Sheet, q: _Sheet, asked: Asked, found: Array) -> None:
+    """What a pair has class by class, at temperature 1."""
+    if asked.of_pair & table.OVERLAP:
+        one, other = (
+            np.multiply(side.exps, side.row(1.0 / side.total), out=side.buffer("share"))
+            for side in (p, q)
+        )
+        found[table.OVERLAP_AT] = p.sum(np.minimum(one, other, out=one))
+    if asked.of_pair & table.ABOVE:
+        tops = p.found[table.TOP_AT].astype(np.int64) if asked.tops is None else asked.tops
+        chosen = q.row(q.chosen(tops))
+        found[table.ABOVE_AT] = np.count_nonzero(q.values > chosen, axis=q.axis)
+
+
+def _find_distances(p: _Sheet, q: _Sheet, asked: int, found: Array) -> None:
+    """What is asked about the numbers as they are stored."""
+    if asked & table.SQUARES:
+        found[table.SQUARES_AT] = _distance(p, q, p.values, q.values, mse)
+    if asked & table.COSINE:
         one, other = p.unit(), q.unit()
-        _leave_distance(p, q, "cosine", one, other, cosine)
+        found[table.COSINE_AT] = _distance(p, q, one, other, cosine)
 
 
-def _leave_distance(
-    p: _Sheet, q: _Sheet, name: str, one: Array, other: Array, careful: Callable[..., Array]
-) -> None:
+def _distance(
+    p: _Sheet, q: _Sheet, one: Array, other: Array, careful: Callable[..., Array]
+) -> Array:
     """Half the squared distance of unit rows is one minus their cosine."""
     gap = np.subtract(one, other, out=p.buffer("gap"))
     squares = p.sum(np.multiply(gap, gap, out=gap))
-    squares *= 0.5 if name == "cosine" else 1.0 / p.scores.shape[1]
-    rows = mended(
+    squares *= 0.5 if careful is cosine else 1.0 / p.scores.shape[1]
+    return mended(
         squares,
         ~np.isfinite(squares),
+        p.scores.shape[1],
         lambda at: careful(teacher=p.scores.taken(at).raw, student=q.scores.taken(at).raw),
     )
-    p.scores.learn(name, q.scores, rows)
 
 
-def _leave_above(q: _Sheet, other: Logits) -> None:
-    chosen = q.row(q.scores.chosen(other.top))
-    q.scores.learn("above", other, np.count_nonzero(q.values > chosen, axis=q.axis))
-
-
-def _leave_divergences(
-    p: _Sheet, q: _Sheet, temperature: float, directions: Collection[Direction]
+def _find_divergences(
+    p: _Sheet, q: _Sheet, temperature: float, directions: int, found: Array
 ) -> None:
     p.soften(temperature)
     q.soften(temperature)
+    found[table.TOTAL_AT], found[table.OTHER_TOTAL_AT] = p.total, q.total
     gap = np.subtract(p.shifted, q.shifted, out=p.buffer("gap"))
     # Centred by the row's constant before it is weighed, so that no large terms cancel.
     constant = (np.log(p.total) - np.log(q.total)) * temperature
     np.subtract(gap, p.row(constant), out=gap)
-    if "forward" in directions:
-        product = p.buffer("product") if "reverse" in directions else gap
-        _leave_divergence(p, q, temperature, np.multiply(p.exps, gap, out=product))
-    if "reverse" in directions:
-        _leave_divergence(q, p, temperature, np.multiply(q.exps, gap, out=gap), sign=-1.0)
+    if directions & table.FORWARD:
+        product = p.buffer("product") if directions & table.REVERSE else gap
+        weighed = np.multiply(p.exps, gap, out=product)
+        found[table.FORWARD_AT] = _divergence(p, q, temperature, weighed)
+    if directions & table.REVERSE:
+        weighed = np.multiply(q.exps, gap, out=gap)
+        found[table.REVERSE_AT] = _divergence(q, p, temperature, weighed, sign=-1.0)
 
 
-def _leave_divergence(
+def _divergence(
     p: _Sheet, q: _Sheet, temperature: float, weighed: Array, sign: float = 1.0
-) -> None:
+) -> Array:
     rows = p.sum(weighed) * (sign / temperature) / p.total
     enough = PLAIN_ABOVE[p.dtype] if temperature >= COLDEST[p.dtype] else math.inf
     one, other = p.scores, q.scores
-    rows = mended(
-        rows, ~(rows > enough), lambda at: kl(one.taken(at), other.taken(at), temperature)
+    return mended(
+        rows,
+        ~(rows > enough),
+        one.shape[1],
+        lambda at: kl(one.taken(at), other.taken(at), temperature),
     )
-    one.learn(("kl", temperature), other, rows)

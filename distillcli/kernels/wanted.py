@@ -16,6 +16,7 @@ DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 # With fewer classes than this a row is too short for a loop of its own: rows are computed side by
 # side then, and one pass handles the same class of all of them.
 NARROW = 64
+MENDED = 2**18  # scores that are computed again at once, with several copies in float64
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Wanted:
         ones: scores whose sum of exponentials at temperature 1 is needed.
         entropies: those of them whose entropy is.
         tops: scores whose top class is.
+        labels: a class of each row, [rows].
+        chosen: scores whose value at the label is needed.
     """
 
     pair: tuple[Logits, Logits] | None = None
@@ -47,6 +50,8 @@ class Wanted:
     ones: Sequence[Logits] = ()
     entropies: Sequence[Logits] = ()
     tops: Sequence[Logits] = ()
+    labels: Array | None = None
+    chosen: Sequence[Logits] = ()
 
     def by_temperature(self) -> Iterator["Wanted"]:
         """The same in parts of one temperature at most; the first has what belongs to none."""
@@ -65,13 +70,15 @@ class Wanted:
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""
         paired = self.pair or ()
-        singles = {id(one): one for one in (*self.ones, *self.tops)}
+        singles = {id(one): one for one in (*self.ones, *self.tops, *self.chosen)}
         return [one for one in singles.values() if one not in paired]
 
 
-def mended(found: Array, doubtful: Array, careful: Callable[[Array], Array]) -> Array:
-    """The rows in doubt computed again, by what takes their numbers."""
+def mended(found: Array, doubtful: Array, classes: int, careful: Callable[[Array], Array]) -> Array:
+    """The rows in doubt computed again, some at a time, by what takes their numbers."""
     rows = np.flatnonzero(doubtful)
-    if len(rows):
-        found[rows] = careful(rows)
+    step = max(1, MENDED // classes)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        found[some] = careful(some)
     return found

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 from weakref import ReferenceType, ref
 
 from distillcli.backend import Array, namespace
@@ -44,6 +44,7 @@ class Logits:
         self._scores = Made(partial(_log_space, self._raw, kind, temperature))
         self._softened: dict[float, Softened] = {}
         self._nll: tuple[Array, Array] | None = None
+        self._chosen: tuple[Array, Array] | None = None
         self._of_pair: dict[Hashable, tuple[ReferenceType[Logits], Array]] = {}
 
     @property
@@ -129,10 +130,30 @@ class Logits:
         mean_shifted = row_sum(soft.exps * at_least(self.shifted, -1e30)) / soft.total
         return soft.log_total - mean_shifted
 
+    @property
+    def dtype(self) -> Any:
+        """The type of the arithmetic."""
+        stored = self.as_stored
+        return stored.dtype if stored is not None else self.scores.dtype
+
+    @property
+    def at_once(self) -> int:
+        """How many rows to take at a time where all of them are not needed at once."""
+        stored = self.as_stored
+        return stored.at_once if stored is not None else self.shape[0]
+
+    def part(self, start: int, stop: int) -> "Logits":
+        """The rows `start` to `stop` alone; what they are read into is used again by the next."""
+        if (start, stop) == (0, self.shape[0]):
+            return self
+        if (stored := self.as_stored) is not None:
+            return Logits(replace(stored, values=stored.rows(start, stop)))
+        return Logits(self.scores[start:stop, :])
+
     def taken(self, rows: Array) -> "Logits":
         """Some of the rows, as they are stored."""
         if (stored := self.as_stored) is not None:
-            return Logits(replace(stored, bits=stored.bits[rows]))
+            return Logits(replace(stored, values=stored.taken(rows)))
         return Logits(self.scores[rows])
 
     def chosen(self, index: Array) -> Array:
@@ -152,10 +173,14 @@ class Logits:
 
     def _nll_anew(self, labels: Array) -> Array:
         xp = namespace(labels)
+        if self._chosen is not None and self._chosen[0] is labels:
+            return self._surprise(self._chosen[1])
         known = (labels >= 0) & (labels < self.shape[1])
-        chosen = self.chosen(xp.where(known, labels, 0))
-        value = self.softened(1.0).log_total - (chosen - widen(self.max))
+        value = self._surprise(self.chosen(xp.where(known, labels, 0)))
         return xp.where(known, value, math.nan)
+
+    def _surprise(self, chosen: Array) -> Array:
+        return self.softened(1.0).log_total - (chosen - widen(self.max))
 
     def divergence(self, other: "Logits", temperature: float) -> Array:
         """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows]."""
@@ -181,6 +206,10 @@ class Logits:
     def learn(self, what: Hashable, other: "Logits", rows: Array) -> None:
         """Take what `remembered` asks for from a kernel that has computed it."""
         self._of_pair[what] = (ref(other), rows)
+
+    def learn_chosen(self, labels: Array, chosen: Array) -> None:
+        """Take the scores of classes that there are, one in each row, from a kernel."""
+        self._chosen = (labels, chosen)
 
     def learn_total(self, temperature: float, total: Array) -> None:
         """Take the sum of `softened(temperature)` from a kernel that has computed it."""

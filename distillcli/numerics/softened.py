@@ -35,7 +35,6 @@ class Softened:
 
     Attributes:
         total: sum of exps over the classes, float64 [rows]; computed unless it is given.
-        log_total: its logarithm.
     """
 
     def __init__(
@@ -45,7 +44,11 @@ class Softened:
         self._highest = highest
         self._temperature = temperature
         self.total = row_sum(self.exps) if total is None else total
-        self.log_total = namespace(self.total).log(self.total)
+
+    @cached_property
+    def log_total(self) -> Array:
+        """The logarithm of the total."""
+        return namespace(self.total).log(self.total)
 
     @cached_property
     def exps(self) -> Array:

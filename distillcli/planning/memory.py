@@ -27,7 +27,8 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # exponentials, differences and what is on the way to them.
 COPIES = 10
 COMPILER = 112 * 2**20  # numba and what it loads
-STREAMED_ROWS = 8  # where a kernel brings rows to a place of its own, one by one
+KERNEL_ROWS = {"fast": 8}  # where a kernel brings rows to a place of its own, one by one
+STATISTICS = 64  # numbers that are found out about a row, and what is made of them on the way
 FLOAT = 8
 PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at once
 # Address space that a thread takes beside what it computes on. Where the last of it goes to one,
@@ -125,10 +126,10 @@ def _slabs(passes: Passes, grid: Grid) -> Iterator[Part]:
 
 def _own_tiles(passes: Passes, grid: Grid) -> Iterator[Part]:
     """What each thread reads by itself."""
-    rows, threads = min(grid.tile_rows, grid.rows), _threads(passes, grid)
+    rows, threads = min(grid.at_once, grid.rows), _threads(passes, grid)
     row_bytes = passes.inputs.row_bytes - _row_bytes_ahead(passes, grid)
     if row_bytes:
-        why = f"tiles of {rows:,} rows as they are stored, one a thread"
+        why = f"{rows:,} rows as they are stored, for each thread"
         yield Part("reading", threads * rows * row_bytes, why)
 
 
@@ -150,9 +151,11 @@ def _tiles(passes: Passes, grid: Grid) -> Part:
     threads = _threads(passes, grid)
     itemsize = np.dtype(passes.machine.precision).itemsize
     width = sum(item.width for item in passes.inputs)
-    if grid.streamed:
-        size = min(rows, STREAMED_ROWS) * COPIES * width * itemsize
-        return Part("computing", threads * size, "rows as the compiled kernel takes them")
+    if grid.piece_rows:
+        at_once = min(rows, KERNEL_ROWS.get(passes.machine.backend.kernel, grid.piece_rows))
+        size = at_once * COPIES * width * itemsize + rows * STATISTICS * FLOAT
+        why = "rows as the kernel takes them, and what is found out about each"
+        return Part("computing", threads * size, why)
     values = rows * width
     why = f"tiles of {rows:,} rows in {passes.machine.precision}, one a thread"
     return Part("computing", threads * COPIES * values * itemsize, why)

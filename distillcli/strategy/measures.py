@@ -130,9 +130,17 @@ def scoring(
         batch=batch,
         target=target,
         blended=config.ensemble is not None,
-        by_kernel=config.strategy == "response" and all(term.by_kernel for term in terms),
+        by_kernel=_by_kernel(config, inputs, terms),
         over=over(config, inputs) or over_tails(config, inputs),
     )
+
+
+def _by_kernel(config: Config, inputs: Inputs, terms: Sequence[Term]) -> bool:
+    scores = [item for item in inputs if item.is_scores or item.lacks_classes]
+    plain = all(
+        item.is_scores and item.kind == "logits" and item.compared is None for item in scores
+    )
+    return config.strategy == "response" and plain and all(term.by_kernel for term in terms)
 
 
 def _remembered(bad: Callable[[Tile], BadRows]) -> Callable[[Tile], BadRows]:

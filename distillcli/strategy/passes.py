@@ -13,7 +13,7 @@ from distillcli.batches.grid import Grid
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LayerPair, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
-from distillcli.kernels import kernel_for
+from distillcli.kernels import kernel_for, swept_bytes
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.positions import positions_kept
@@ -129,7 +129,7 @@ class Passes:
             products=products,
             batch=batch,
             device_bytes=gpu.batch_bytes if gpu is not None else None,
-            streamed=by_kernel and self.machine.backend.kernel == "fast",
+            swept=swept_bytes(self.machine.backend.kernel) if by_kernel and gpu is None else None,
             together=positions_kept(self.config, self.inputs),
         )
 

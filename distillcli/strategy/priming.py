@@ -41,6 +41,7 @@ def primer(
     hard = any(term.loss == "cross_entropy" for term in terms)
     ranked = "top5_agreement" in columns
     accepted = "acceptance_rate" in columns
+    compared = not columns.isdisjoint(("nll_gap", "label_probability_gap"))
     agree = ranked or "top1_agreement" in columns
     related = ranked or accepted or any(asked.values())
 
@@ -54,16 +55,19 @@ def primer(
     def asks(side: str, *names: str) -> bool:
         return any(f"{side}_{name}" in columns for name in names)
 
-    def one_is_asked(side: str) -> bool:
-        if accepted or (hard and side == "student"):
-            return True
-        return asks(side, "nll", "entropy", "confidence")
+    def label_is_asked(side: str) -> bool:
+        return compared or asks(side, "nll") or (hard and side == "student")
 
-    def of_sides(scores: dict[str, Logits], others: list[Logits]) -> Wanted:
+    def one_is_asked(side: str) -> bool:
+        return accepted or label_is_asked(side) or asks(side, "entropy", "confidence")
+
+    def of_sides(tile: Tile, scores: dict[str, Logits], others: list[Logits]) -> Wanted:
         return Wanted(
             ones=others + [one for side, one in scores.items() if one_is_asked(side)],
             entropies=[one for side, one in scores.items() if asks(side, "entropy")],
             tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
+            labels=tile.labels() if "labels" in tile else None,
+            chosen=others + [one for side, one in scores.items() if label_is_asked(side)],
         )
 
     def of_pairs(tile: Tile, student: Logits, wanted: Wanted) -> Iterator[Wanted]:
@@ -91,7 +95,7 @@ def primer(
 
     def prepare(tile: Tile) -> None:
         scores = sides(tile)
-        wanted = [of_sides(scores, one_by_one(tile))]
+        wanted = [of_sides(tile, scores, one_by_one(tile))]
         if related and target is not None and "student" in scores:
             wanted = list(of_pairs(tile, scores["student"], wanted[0]))
         for one in wanted:

@@ -148,7 +148,9 @@ def _tiles(passes: Passes) -> Iterator[Tile]:
     several = anywhere and passes.rows_taken >= 2 * rows
     for start in (passes.first, middle) if several else (passes.first,):
         stop = min(start + rows, passes.stop)
-        yield Tile(start, stop, inputs.items, read, machine.precision, machine.backend)
+        yield Tile(
+            start, stop, inputs.items, read, machine.precision, machine.backend, stop - start
+        )
 
 
 @dataclass(frozen=True)

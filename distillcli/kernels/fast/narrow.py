@@ -1,4 +1,4 @@
-"""Rows of few classes, 64 at a time: a class of all of them is one vector, and rows never meet.
+"""Rows of few classes, some at a time: a class of all of them is one vector, and rows never meet.
 
 Nothing is added up across a vector, so no order could matter; the last rows of a tile are computed
 in a full group like all others, with zeros beside them.
@@ -9,12 +9,22 @@ import math
 import numpy as np
 
 from distillcli.kernels.fast.compiling import compiled
-from distillcli.kernels.fast.layout import (
+from distillcli.kernels.fast.scalars import (
+    exponential,
+    like,
+    log_ratio,
+    logarithm,
+    number,
+    share_of_divergence,
+)
+from distillcli.kernels.table import (
     ABOVE,
     ABOVE_AT,
-    COLUMNS,
+    CHOSEN,
+    CHOSEN_AT,
     COSINE,
     COSINE_AT,
+    EACH,
     ENTROPY,
     ENTROPY_AT,
     FORWARD,
@@ -24,6 +34,7 @@ from distillcli.kernels.fast.layout import (
     MAX_AT,
     ONE,
     ONE_AT,
+    OTHER_TOTAL_AT,
     OVERLAP,
     OVERLAP_AT,
     PAIR,
@@ -32,59 +43,72 @@ from distillcli.kernels.fast.layout import (
     SIDE,
     SQUARES,
     SQUARES_AT,
+    TEMPERED,
     TOP,
     TOP_AT,
-    TOTAL,
     TOTAL_AT,
 )
-from distillcli.kernels.fast.scalars import (
-    exponential,
-    like,
-    log_ratio,
-    logarithm,
-    number,
-    share_of_divergence,
-)
 
-LANES = 64
+LANES = 128
 
 
 @compiled
-def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
+def sweep(
+    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, table
+):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
 
     Args: as those of `wide.sweep`, but for
         scratch: [4, classes, LANES], in the type of the arithmetic.
     """
-    group = np.empty((COLUMNS, LANES))
+    work, wide = np.empty((2, LANES), scratch.dtype), np.empty((4, LANES))
+    group = np.zeros((len(table), LANES))
     for start in range(0, len(p), LANES):
         count = min(LANES, len(p) - start)
-        group[:] = 0.0
-        one, other, pair = group[:SIDE], group[SIDE:PAIR], group[PAIR:]
-        _look(p[start : start + count], scratch[0], of_p, one)
+        # The rows of a group that is not full are found in a place beside the table.
+        found = table[:, start : start + LANES] if count == LANES else group
+        one, other, pair = found[:SIDE], found[SIDE:PAIR], found[PAIR:TEMPERED]
+        tempered = found[TEMPERED:]
+        tempered[:] = 0.0
+        masked = _look(p[start : start + count], scratch[0], of_p, one, work)
+        if of_p & CHOSEN:
+            _choose(scratch[0], labels[start : start + count], one[CHOSEN_AT])
         if paired:
-            _look(q[start : start + count], scratch[1], of_q, other)
-            _measure(scratch, of_pair, pair)
+            masked |= _look(q[start : start + count], scratch[1], of_q, other, work)
+            if of_q & CHOSEN:
+                _choose(scratch[1], labels[start : start + count], other[CHOSEN_AT])
+            _measure(scratch, of_pair, pair, wide)
             if of_pair & ABOVE:
-                for lane in range(count):
-                    chosen = tops[start + lane] if len(tops) else np.int64(one[TOP_AT, lane])
-                    pair[ABOVE_AT, lane] = scratch[1, chosen, lane]
-                _count_above(scratch[1], pair[ABOVE_AT])
-            if one[MASKED_AT].any() or other[MASKED_AT].any():
-                _unmask(scratch, pair)
-            if of_pair & (FORWARD | REVERSE):
-                _diverge(scratch, temperature, of_pair, one, other, pair)
-            _weigh(scratch[1], scratch[3], temperature, of_q, other)
-        elif one[MASKED_AT].any():
-            _unmask_alone(scratch[0])
-        _weigh(scratch[0], scratch[2], temperature, of_p, one)
+                if len(tops):
+                    _choose(scratch[1], tops[start : start + count], pair[ABOVE_AT])
+                else:
+                    _choose(scratch[1], one[TOP_AT, :count], pair[ABOVE_AT])
+                _count_above(scratch[1], pair[ABOVE_AT], work)
+            if masked:
+                _unmask(scratch, tempered)
+            # The exponentials of the first are the last to be made: see `_weigh`.
+            for last in range(len(temperatures) - 1, -1, -1):
+                each = tempered[EACH * last : EACH * (last + 1)]
+                _diverge(
+                    scratch, temperatures[last], directions[last], one, other, each, work, wide
+                )
+            temperature, at_first = 0.0, found[:EACH]
+            if len(temperatures):
+                temperature, at_first = temperatures[0], tempered[:EACH]
+            _weigh(scratch[1], scratch[3], temperature, at_first[OTHER_TOTAL_AT], of_q, other, work)
+            _weigh(scratch[0], scratch[2], temperature, at_first[TOTAL_AT], of_p, one, work)
+        else:
+            if masked:
+                _unmask_alone(scratch[0])
+            _weigh(scratch[0], scratch[2], 0.0, one[ONE_AT], of_p, one, work)
         if of_pair & OVERLAP:
-            _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT])
-        table[:, start : start + count] = group[:, :count]
+            _overlap(scratch[2:], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT], work)
+        if count < LANES:
+            table[:, start : start + count] = group[:, :count]
 
 
 @compiled
-def _look(source, rows, asked, found):
+def _look(source, rows, asked, found, work):
     """Turn rows round into `rows`; their maxima, top classes, whether they have masked classes."""
     for column in range(len(rows)):
         into = rows[column]
@@ -92,24 +116,29 @@ def _look(source, rows, asked, found):
             into[lane] = like(number(source[lane, column]), into[lane])
         for lane in range(len(source), LANES):
             into[lane] = like(0.0, into[lane])
-    top, masked = rows[0].copy(), np.zeros(LANES, rows.dtype)
-    none, yes = like(-math.inf, rows[0, 0]), like(1.0, rows[0, 0])
-    for column in range(len(rows)):
+    top, least = work[0], work[1]
+    top[:], least[:] = rows[0], rows[0]
+    for column in range(1, len(rows)):
         row = rows[column]
         for lane in range(LANES):
             value = row[lane]
             # A NaN stays: nothing compares with it.
             top[lane] = top[lane] if top[lane] >= value or top[lane] != top[lane] else value
-            masked[lane] = yes if value == none else masked[lane]
-    found[MAX_AT, :], found[MASKED_AT, :] = top, masked
+            least[lane] = value if value < least[lane] else least[lane]
+    masked = np.int32(0)
+    for lane in range(LANES):
+        found[MAX_AT, lane] = top[lane]
+        found[MASKED_AT, lane] = least[lane] == -math.inf
+        masked += np.int32(least[lane] == -math.inf)
     if asked & TOP:
-        _find(rows, top, found[TOP_AT])
+        _find(rows, top, found[TOP_AT], least)
+    return masked > 0
 
 
 @compiled
-def _find(rows, values, places):
+def _find(rows, values, places, found):
     """The first class with each value."""
-    found = np.zeros(LANES, rows.dtype)
+    found[:] = like(0.0, found[0])
     for column in range(len(rows) - 1, -1, -1):
         row, place = rows[column], like(column, rows[0, 0])
         for lane in range(LANES):
@@ -118,10 +147,17 @@ def _find(rows, values, places):
 
 
 @compiled
-def _count_above(rows, values):
+def _choose(rows, classes, chosen):
+    """The score of a class of each row."""
+    for lane in range(len(classes)):
+        chosen[lane] = rows[np.int64(classes[lane]), lane]
+
+
+@compiled
+def _count_above(rows, values, work):
     """The count of classes above each value, in its place."""
-    counts, least = np.zeros(LANES, rows.dtype), np.empty(LANES, rows.dtype)
-    least[:] = values
+    counts, least = work[0], work[1]
+    counts[:], least[:] = like(0.0, rows[0, 0]), values
     none, one = like(0.0, rows[0, 0]), like(1.0, rows[0, 0])
     for column in range(len(rows)):
         row = rows[column]
@@ -131,14 +167,16 @@ def _count_above(rows, values):
 
 
 @compiled
-def _unmask(scratch, pair):
+def _unmask(scratch, tempered):
     """Masked classes get a finite score; a pair of which one side alone masks is infinite."""
     for column in range(scratch.shape[1]):
         p, q = scratch[0, column], scratch[1, column]
-        for lane in range(LANES):
-            of_p, of_q = p[lane] == -math.inf, q[lane] == -math.inf
-            pair[FORWARD_AT, lane] = math.inf if of_q and not of_p else pair[FORWARD_AT, lane]
-            pair[REVERSE_AT, lane] = math.inf if of_p and not of_q else pair[REVERSE_AT, lane]
+        for start in range(0, len(tempered), EACH):
+            forward, reverse = tempered[start + FORWARD_AT], tempered[start + REVERSE_AT]
+            for lane in range(LANES):
+                of_p, of_q = p[lane] == -math.inf, q[lane] == -math.inf
+                forward[lane] = math.inf if of_q and not of_p else forward[lane]
+                reverse[lane] = math.inf if of_p and not of_q else reverse[lane]
     _unmask_alone(scratch[0])
     _unmask_alone(scratch[1])
 
@@ -152,16 +190,18 @@ def _unmask_alone(rows):
 
 
 @compiled
-def _measure(scratch, asked, pair):
+def _measure(scratch, asked, pair, wide):
     """The distances of the numbers as they are stored."""
-    ones = np.ones(LANES)
+    ones, zeros = wide[0], wide[1]
     if asked & SQUARES:
+        ones[:] = 1.0
         _squares(scratch[0], scratch[1], ones, ones, pair[SQUARES_AT])
         pair[SQUARES_AT] /= np.float64(scratch.shape[1])
     if asked & COSINE:
-        of_p, of_q = np.empty(LANES), np.empty(LANES)
-        _squares(scratch[0], scratch[0], ones, np.zeros(LANES), of_p)
-        _squares(scratch[1], scratch[1], ones, np.zeros(LANES), of_q)
+        of_p, of_q = wide[2], wide[3]
+        ones[:], zeros[:] = 1.0, 0.0
+        _squares(scratch[0], scratch[0], ones, zeros, of_p)
+        _squares(scratch[1], scratch[1], ones, zeros, of_q)
         for lane in range(LANES):
             of_p[lane], of_q[lane] = 1.0 / math.sqrt(of_p[lane]), 1.0 / math.sqrt(of_q[lane])
         _squares(scratch[0], scratch[1], of_p, of_q, pair[COSINE_AT])
@@ -182,22 +222,26 @@ def _squares(p, q, of_p, of_q, sums):
 
 
 @compiled
-def _diverge(scratch, temperature, asked, one, other, pair):
+def _diverge(scratch, temperature, asked, one, other, found, work, wide):
     """The exponentials of both sides at the temperature, and the divergences."""
     scale = 1.0 / temperature
-    _soften(scratch[0], one[MAX_AT], scale, scratch[2], one[TOTAL_AT])
-    _soften(scratch[1], other[MAX_AT], scale, scratch[3], other[TOTAL_AT])
+    total, other_total = found[TOTAL_AT], found[OTHER_TOTAL_AT]
+    _soften(scratch[0], one[MAX_AT], scale, scratch[2], total, work)
+    _soften(scratch[1], other[MAX_AT], scale, scratch[3], other_total, work)
+    highest, other_highest = one[MAX_AT], other[MAX_AT]
     if asked & FORWARD:
-        _divergence(scratch, 0, scale, one, other, pair[FORWARD_AT])
+        sides = highest, other_highest, total, other_total
+        _divergence(scratch, 0, scale, sides, found[FORWARD_AT], wide)
     if asked & REVERSE:
-        _divergence(scratch, 1, scale, other, one, pair[REVERSE_AT])
+        sides = other_highest, highest, other_total, total
+        _divergence(scratch, 1, scale, sides, found[REVERSE_AT], wide)
 
 
 @compiled
-def _soften(rows, highest, scale, exps, totals):
+def _soften(rows, highest, scale, exps, totals, work):
     """exp((score - highest) * scale) and their sums."""
     totals[:] = 0.0
-    top = np.empty(LANES, rows.dtype)
+    top = work[0]
     top[:] = highest
     factor = like(scale, rows[0, 0])
     for column in range(len(rows)):
@@ -209,42 +253,44 @@ def _soften(rows, highest, scale, exps, totals):
 
 
 @compiled
-def _divergence(scratch, first, scale, of_p, of_q, sums):
+def _divergence(scratch, first, scale, sides, sums, wide):
     """Adds the sum of p log(p / q) + q - p; p is not divided by its sum before the end."""
-    found, ratio, constant = np.zeros(LANES), np.empty(LANES), np.empty(LANES)
-    highest, other, totals = of_p[MAX_AT], of_q[MAX_AT], of_p[TOTAL_AT]
+    found, ratio, constant, shift = wide[0], wide[1], wide[2], wide[3]
+    highest, other, totals, other_totals = sides
     for lane in range(LANES):
-        ratio[lane] = totals[lane] / of_q[TOTAL_AT, lane]
-        constant[lane] = logarithm(ratio[lane])
+        ratio[lane] = totals[lane] / other_totals[lane]
+        constant[lane], shift[lane] = logarithm(ratio[lane]), highest[lane] - other[lane]
+        found[lane] = 0.0
     for column in range(scratch.shape[1]):
         x, y = scratch[first, column], scratch[1 - first, column]
         e, f = scratch[2 + first, column], scratch[3 - first, column]
         for lane in range(LANES):
-            gap = log_ratio(x[lane], y[lane], highest[lane], other[lane], scale, constant[lane])
+            gap = log_ratio(x[lane], y[lane], shift[lane], 0.0, scale, constant[lane])
             found[lane] += share_of_divergence(e[lane], f[lane] * ratio[lane], gap)
     for lane in range(LANES):
         sums[lane] += found[lane] / totals[lane]
 
 
 @compiled
-def _weigh(rows, exps, temperature, asked, found):
-    """What is asked at temperature 1; exponentials at another are squared where that is enough."""
+def _weigh(rows, exps, temperature, totals, asked, found, work):
+    """What is asked at temperature 1; exponentials at another, with their totals, are squared where
+    that is enough. A temperature of 0 says that there are none."""
     if asked & ONE == 0:
         return
-    if asked & TOTAL and temperature == 1.0:
-        found[ONE_AT] = found[TOTAL_AT]
-    elif asked & TOTAL and temperature in (2.0, 4.0, 8.0):
-        _square(exps, temperature, found[ONE_AT])
+    if temperature == 1.0:
+        found[ONE_AT, :] = totals
+    elif temperature in (2.0, 4.0, 8.0):
+        _square(exps, temperature, found[ONE_AT], work[0])
     else:
-        _soften(rows, found[MAX_AT], 1.0, exps, found[ONE_AT])
+        _soften(rows, found[MAX_AT], 1.0, exps, found[ONE_AT], work)
     if asked & ENTROPY:
-        _spread(rows, exps, found[MAX_AT], found[ONE_AT], found[ENTROPY_AT])
+        _spread(rows, exps, found, work)
 
 
 @compiled
-def _square(exps, power, totals):
+def _square(exps, power, totals, sums):
     """Raise to the power, 2, 4 or 8; the sums, which with so few classes need not be wide."""
-    sums = np.zeros(LANES, exps.dtype)
+    sums[:] = like(0.0, sums[0])
     for column in range(len(exps)):
         part = exps[column]
         times = power
@@ -258,26 +304,26 @@ def _square(exps, power, totals):
 
 
 @compiled
-def _overlap(exps_p, exps_q, total_p, total_q, sums):
+def _overlap(exps, total_p, total_q, sums, work):
     """Sums of the lesser of both probabilities."""
-    of_p, of_q = np.empty(LANES, exps_p.dtype), np.empty(LANES, exps_p.dtype)
-    found = np.zeros(LANES, exps_p.dtype)
+    of_p, of_q = work[0], work[1]
     of_p[:], of_q[:] = 1.0 / total_p, 1.0 / total_q
-    for column in range(len(exps_p)):
-        one, other = exps_p[column], exps_q[column]
+    sums[:] = 0.0
+    for column in range(exps.shape[1]):
+        one, other = exps[0, column], exps[1, column]
         for lane in range(LANES):
-            found[lane] += min(one[lane] * of_p[lane], other[lane] * of_q[lane])
-    sums[:] = found
+            sums[lane] += np.float64(min(one[lane] * of_p[lane], other[lane] * of_q[lane]))
 
 
 @compiled
-def _spread(rows, exps, highest, totals, entropies):
+def _spread(rows, exps, found, work):
     """The entropies: log(total) - sum of exps * (score - highest) / total."""
-    weighed, top = np.zeros(LANES, rows.dtype), np.empty(LANES, rows.dtype)
-    top[:] = highest
+    weighed, top = work[0], work[1]
+    weighed[:], top[:] = like(0.0, top[0]), found[MAX_AT]
     for column in range(len(rows)):
         row, weights = rows[column], exps[column]
         for lane in range(LANES):
             weighed[lane] += weights[lane] * (row[lane] - top[lane])
     for lane in range(LANES):
-        entropies[lane] = logarithm(totals[lane]) - np.float64(weighed[lane]) / totals[lane]
+        total = found[ONE_AT, lane]
+        found[ENTROPY_AT, lane] = logarithm(total) - np.float64(weighed[lane]) / total

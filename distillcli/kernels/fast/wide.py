@@ -10,33 +10,6 @@ import math
 import numpy as np
 
 from distillcli.kernels.fast.compiling import compiled
-from distillcli.kernels.fast.layout import (
-    ABOVE,
-    ABOVE_AT,
-    COSINE,
-    COSINE_AT,
-    ENTROPY,
-    ENTROPY_AT,
-    FORWARD,
-    FORWARD_AT,
-    MASKED,
-    MASKED_AT,
-    MAX_AT,
-    ONE,
-    ONE_AT,
-    OVERLAP,
-    OVERLAP_AT,
-    PAIR,
-    REVERSE,
-    REVERSE_AT,
-    SIDE,
-    SQUARES,
-    SQUARES_AT,
-    TOP,
-    TOP_AT,
-    TOTAL,
-    TOTAL_AT,
-)
 from distillcli.kernels.fast.scalars import (
     exponential,
     from_ordered,
@@ -47,39 +20,85 @@ from distillcli.kernels.fast.scalars import (
     ordered,
     share_of_divergence,
 )
+from distillcli.kernels.table import (
+    ABOVE,
+    ABOVE_AT,
+    CHOSEN,
+    CHOSEN_AT,
+    COSINE,
+    COSINE_AT,
+    EACH,
+    ENTROPY,
+    ENTROPY_AT,
+    FORWARD,
+    FORWARD_AT,
+    MASKED,
+    MASKED_AT,
+    MAX_AT,
+    ONE,
+    ONE_AT,
+    OTHER_TOTAL_AT,
+    OVERLAP,
+    OVERLAP_AT,
+    PAIR,
+    REVERSE,
+    REVERSE_AT,
+    SIDE,
+    SQUARES,
+    SQUARES_AT,
+    TEMPERED,
+    TOP,
+    TOP_AT,
+    TOTAL_AT,
+)
 
 BLOCK = 1024
 
 
 @compiled
-def sweep(p, q, paired, temperature, of_pair, of_p, of_q, tops, scratch, table):
+def sweep(
+    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, table
+):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
 
     Args:
         p, q: elements as `number` takes them; `q` is looked at only where `paired`.
-        of_pair, of_p, of_q: what is asked, bits as in `layout`.
+        temperatures, directions: of each divergence, the temperature and bits.
+        of_pair, of_p, of_q: what else is asked, bits.
         tops: the classes that those of `q` are counted against; empty: the top classes of `p`.
+        labels: the classes whose scores are asked for, if any are.
         scratch: [4, classes], in the type of the arithmetic.
-        table: float64 [COLUMNS, rows].
+        table: float64 [columns, rows].
     """
     for index in range(p.shape[0]):
         one, other = table[:SIDE, index], table[SIDE:PAIR, index]
-        pair = table[PAIR:, index]
-        table[:, index] = 0.0
+        pair = table[PAIR:TEMPERED, index]
         _look(p[index], scratch[0], of_p, one)
+        if of_p & CHOSEN:
+            one[CHOSEN_AT] = scratch[0, labels[index]]
         if paired:
             _look(q[index], scratch[1], of_q, other)
+            if of_q & CHOSEN:
+                other[CHOSEN_AT] = scratch[1, labels[index]]
             _measure(scratch, of_pair, pair)
             if of_pair & ABOVE:
                 chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
                 pair[ABOVE_AT] = _above(scratch[1], scratch[1, chosen])
-            _unmask(scratch, one, other, pair)
-            if of_pair & (FORWARD | REVERSE):
-                _diverge(scratch, temperature, of_pair, one, other, pair)
-            _weigh(scratch[1], scratch[3], temperature, of_q, other)
+            tempered = table[TEMPERED:, index]
+            tempered[:] = 0.0
+            _unmask(scratch, one, other, tempered)
+            # The exponentials of the first are the last to be made: see `_weigh`.
+            for last in range(len(temperatures) - 1, -1, -1):
+                found = tempered[EACH * last : EACH * (last + 1)]
+                _diverge(scratch, temperatures[last], directions[last], one, other, found)
+            temperature = temperatures[0] if len(temperatures) else 0.0
+            total = tempered[OTHER_TOTAL_AT] if len(temperatures) else 0.0
+            _weigh(scratch[1], scratch[3], temperature, total, of_q, other)
+            total = tempered[TOTAL_AT] if len(temperatures) else 0.0
+            _weigh(scratch[0], scratch[2], temperature, total, of_p, one)
         else:
             _unmask_alone(scratch[0], one)
-        _weigh(scratch[0], scratch[2], temperature, of_p, one)
+            _weigh(scratch[0], scratch[2], 0.0, 0.0, of_p, one)
         if of_pair & OVERLAP:
             pair[OVERLAP_AT] = _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT])
 
@@ -133,16 +152,19 @@ def _above(row, value):
 
 
 @compiled
-def _unmask(scratch, one, other, pair):
+def _unmask(scratch, one, other, tempered):
     """Masked classes get a finite score; a pair of which one side alone masks is infinite."""
     if one[MASKED_AT] == 0 and other[MASKED_AT] == 0:
         return
     p, q = scratch[0], scratch[1]
+    forward = reverse = 0.0
     for index in range(len(p)):
         if q[index] == -math.inf and p[index] != -math.inf:
-            pair[FORWARD_AT] = math.inf
+            forward = math.inf
         if p[index] == -math.inf and q[index] != -math.inf:
-            pair[REVERSE_AT] = math.inf
+            reverse = math.inf
+    for start in range(0, len(tempered), EACH):
+        tempered[start + FORWARD_AT], tempered[start + REVERSE_AT] = forward, reverse
     _unmask_alone(p, one)
     _unmask_alone(q, other)
 
@@ -184,17 +206,17 @@ def _squares(p, q, of_p, of_q):
 
 
 @compiled
-def _diverge(scratch, temperature, asked, one, other, pair):
+def _diverge(scratch, temperature, asked, one, other, found):
     """The exponentials of both sides at the temperature, and the divergences."""
     scale = 1.0 / temperature
-    one[TOTAL_AT] = _soften(scratch[0], one[MAX_AT], scale, scratch[2])
-    other[TOTAL_AT] = _soften(scratch[1], other[MAX_AT], scale, scratch[3])
-    ratio = one[TOTAL_AT] / other[TOTAL_AT]
-    highest = one[MAX_AT], other[MAX_AT]
+    total = _soften(scratch[0], one[MAX_AT], scale, scratch[2])
+    other_total = _soften(scratch[1], other[MAX_AT], scale, scratch[3])
+    found[TOTAL_AT], found[OTHER_TOTAL_AT] = total, other_total
+    ratio, highest = total / other_total, (one[MAX_AT], other[MAX_AT])
     if asked & FORWARD:
-        pair[FORWARD_AT] += _divergence(scratch, 0, highest, scale, ratio) / one[TOTAL_AT]
+        found[FORWARD_AT] += _divergence(scratch, 0, highest, scale, ratio) / total
     if asked & REVERSE:
-        pair[REVERSE_AT] += _divergence(scratch, 1, highest, scale, 1.0 / ratio) / other[TOTAL_AT]
+        found[REVERSE_AT] += _divergence(scratch, 1, highest, scale, 1.0 / ratio) / other_total
 
 
 @compiled
@@ -236,13 +258,14 @@ def _divergence(scratch, first, highest, scale, ratio):
 
 
 @compiled
-def _weigh(row, exps, temperature, asked, found):
-    """What is asked at temperature 1; exponentials at another are squared where that is enough."""
+def _weigh(row, exps, temperature, total, asked, found):
+    """What is asked at temperature 1; exponentials at another, with their total, are squared where
+    that is enough. A temperature of 0 says that there are none."""
     if asked & ONE == 0:
         return
-    if asked & TOTAL and temperature == 1.0:
-        found[ONE_AT] = found[TOTAL_AT]
-    elif asked & TOTAL and temperature in (2.0, 4.0, 8.0):
+    if temperature == 1.0:
+        found[ONE_AT] = total
+    elif temperature in (2.0, 4.0, 8.0):
         found[ONE_AT] = _square(exps, temperature)
     else:
         found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps)

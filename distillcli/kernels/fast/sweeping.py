@@ -1,0 +1,74 @@
+"""From what is asked about some rows to a call of the compiled loops."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.kernels.fast import narrow, wide
+from distillcli.kernels.table import Asked
+from distillcli.kernels.wanted import NARROW
+from distillcli.numerics.scores import Logits
+
+Array = npt.NDArray[Any]
+
+# How the loops tell stored types apart.
+READ_AS = {"float16": np.uint16, "bfloat16": np.int16, "float32": np.float32, "float64": np.float64}
+NO_CLASSES = np.empty(0, np.int64)
+
+
+def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
+    """What is asked about rows of one side, or of both, left in a table.
+
+    What the loops cannot do within the bounds is NaN there.
+    """
+    read = [_readable(scores) for scores in sides]
+    dtype = np.result_type(*(arithmetic for _, arithmetic in read))
+    classes = sides[0].shape[1]
+    is_narrow = classes < NARROW
+    loops, shape = (narrow if is_narrow else wide), (4, classes, narrow.LANES)[: 2 + is_narrow]
+    loops.sweep(
+        read[0][0],
+        read[-1][0],
+        len(sides) == 2,
+        np.array([temperature for temperature, _ in asked.divergences], np.float64),
+        np.array([directions for _, directions in asked.divergences], np.int64),
+        asked.of_pair,
+        asked.of_sides[0],
+        asked.of_sides[-1],
+        _classes(asked.tops),
+        _classes(asked.labels),
+        _scratch.of(shape, dtype),
+        found,
+    )
+
+
+def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
+    """The array that the loops read, and the type of the arithmetic."""
+    stored = scores.as_stored
+    if stored is not None and stored.element in READ_AS:
+        bits = np.require(stored.bits, requirements=("C", "A"))
+        return bits.view(READ_AS[stored.element]), np.dtype(stored.dtype)
+    values = np.require(scores.scores, requirements=("C", "A"))
+    return values, values.dtype
+
+
+def _classes(numbers: Array | None) -> Array:
+    return NO_CLASSES if numbers is None else np.ascontiguousarray(numbers, np.int64)
+
+
+class _Scratch(threading.local):
+    """Where rows are brought: each thread's own, used again for every piece."""
+
+    def __init__(self) -> None:
+        self.array: Array = np.empty(0)
+
+    def of(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        if (self.array.shape, self.array.dtype) != (shape, dtype):
+            self.array = np.empty(shape, dtype)
+        return self.array
+
+
+_scratch = _Scratch()

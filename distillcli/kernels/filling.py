@@ -1,0 +1,104 @@
+"""From what is wanted of a tile to a kernel's sweep over its rows, and back into its scores."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.kernels import table
+from distillcli.kernels.table import Asked
+from distillcli.kernels.wanted import Wanted, mended
+from distillcli.losses.features import cosine, mse
+from distillcli.numerics.divergence import kl
+from distillcli.numerics.scores import Logits
+
+Array = npt.NDArray[Any]
+# Finds what is asked about the same rows of one side, or of two, and leaves it in a table.
+Sweep = Callable[[Sequence[Logits], Asked, Array], None]
+
+
+def fill(wanted: Wanted, sweep: Sweep) -> None:
+    """Compute what is wanted and leave it with the scores, which then need not compute it."""
+    for scores in wanted.alone():
+        _fill((scores,), wanted, sweep)
+    if wanted.pair is not None:
+        _fill(wanted.pair, wanted, sweep)
+
+
+def _fill(sides: tuple[Logits, ...], wanted: Wanted, sweep: Sweep) -> None:
+    asked = Asked.of(sides, wanted)
+    found = table.empty(asked, sides[0].shape[0])
+    for start, stop in _pieces(sides):
+        parts = [side.part(start, stop) for side in sides]
+        sweep(parts, asked.part(start, stop), found[:, start:stop])
+    for index, scores in enumerate(sides):
+        own = found[table.SIDE * index : table.SIDE * (index + 1)]
+        _leave(scores, own, asked.of_sides[index], wanted)
+    if len(sides) == 2:
+        _leave_pair(*sides, found, asked, wanted)
+
+
+def _pieces(sides: Sequence[Logits]) -> Iterator[tuple[int, int]]:
+    """What is read at a time: it is then still in the cache when it is swept."""
+    rows, step = sides[0].shape[0], min(side.at_once for side in sides)
+    for start in range(0, rows, step):
+        yield start, min(rows, start + step)
+
+
+def _leave(scores: Logits, found: Array, asked: int, wanted: Wanted) -> None:
+    """What is asked about one side alone."""
+    scores.max = found[table.MAX_AT].astype(scores.dtype)
+    if asked & table.FINITE:
+        scores.finite = ~scores.bad & (found[table.MASKED_AT] == 0)
+    if asked & table.TOP:
+        scores.top = found[table.TOP_AT].astype(np.int64)
+    if asked & table.ONE:
+        scores.learn_total(1.0, found[table.ONE_AT])
+    if asked & table.CHOSEN:
+        assert wanted.labels is not None
+        scores.learn_chosen(wanted.labels, found[table.CHOSEN_AT])
+    if asked & table.ENTROPY:
+        entropy = found[table.ENTROPY_AT]
+        doubtful = ~np.isfinite(entropy) & ~scores.bad
+        scores.entropy = mended(
+            entropy, doubtful, scores.shape[1], lambda at: scores.taken(at).entropy
+        )
+
+
+def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted) -> None:
+    for index, (temperature, directions) in enumerate(asked.divergences):
+        at = table.tempered(found, index)
+        p.learn_total(temperature, at[table.TOTAL_AT])
+        q.learn_total(temperature, at[table.OTHER_TOTAL_AT])
+        if directions & table.FORWARD:
+            _leave_divergence(p, q, at[table.FORWARD_AT], temperature)
+        if directions & table.REVERSE:
+            _leave_divergence(q, p, at[table.REVERSE_AT], temperature)
+    of_pair = found[table.PAIR : table.TEMPERED]
+    if asked.of_pair & table.SQUARES:
+        _leave_distance(p, q, "squares", of_pair[table.SQUARES_AT])
+    if asked.of_pair & table.COSINE:
+        _leave_distance(p, q, "cosine", of_pair[table.COSINE_AT])
+    if wanted.above is not None:
+        q.learn("above", wanted.above, of_pair[table.ABOVE_AT])
+    if asked.of_pair & table.OVERLAP:
+        p.learn("overlap", q, of_pair[table.OVERLAP_AT])
+
+
+def _leave_divergence(p: Logits, q: Logits, found: Array, temperature: float) -> None:
+    """What a sweep cannot do, scores beyond the range of differences, is no number there."""
+    doubtful = np.isnan(found) & ~p.bad & ~q.bad
+    rows = mended(found, doubtful, p.shape[1], lambda at: kl(p.taken(at), q.taken(at), temperature))
+    p.learn(("kl", temperature), q, rows)
+
+
+def _leave_distance(p: Logits, q: Logits, name: str, found: Array) -> None:
+    careful = cosine if name == "cosine" else mse
+    rows = mended(
+        found,
+        ~np.isfinite(found),
+        p.shape[1],
+        lambda at: careful(teacher=p.taken(at).raw, student=q.taken(at).raw),
+    )
+    p.learn(name, q, rows)

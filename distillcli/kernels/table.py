@@ -1,0 +1,127 @@
+"""What a kernel is asked about some rows, and the table where it leaves what it found.
+
+A table is float64 [columns, rows]: the columns of the first side, of the second, of the pair, and
+then those of each temperature. Each part counts from its own start.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distillcli.kernels.wanted import Direction, Wanted
+from distillcli.numerics.scores import Logits
+
+Array = npt.NDArray[Any]
+
+MASKED = -1e30  # stands for the score of a masked class where differences are taken
+
+# What is asked, as bits. Of one side: the top class, the sum of exponentials at temperature 1, the
+# entropy, whether all is finite, the score of the label.
+TOP, ONE, ENTROPY, FINITE, CHOSEN = 1, 2, 4, 8, 16
+# Of a pair: the mean squared difference, one minus the cosine, how many classes of the second side
+# are above the top class of the first, the sum of the lesser probabilities.
+SQUARES, COSINE, ABOVE, OVERLAP = 1, 2, 4, 8
+# Of a pair at a temperature.
+FORWARD, REVERSE = 1, 2
+
+# The columns of one side; MASKED is 0 where no class is masked.
+MAX_AT, TOP_AT, ONE_AT, ENTROPY_AT, MASKED_AT, CHOSEN_AT = range(6)
+SIDE = 6
+PAIR = 2 * SIDE
+# Those of a pair.
+SQUARES_AT, COSINE_AT, ABOVE_AT, OVERLAP_AT = range(4)
+TEMPERED = PAIR + 4
+# Those of a temperature: the sums of exponentials of both sides, and the divergences.
+TOTAL_AT, OTHER_TOTAL_AT, FORWARD_AT, REVERSE_AT = range(4)
+EACH = 4
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about one side, or about two.
+
+    Args:
+        of_sides: bits for each of them.
+        of_pair: bits.
+        divergences: (temperature, bits), the first temperature first.
+        tops: [rows], the classes that those of the second side are counted against; None for the
+            top classes of the first.
+        labels: [rows], classes; None where no label is asked about.
+    """
+
+    of_sides: tuple[int, ...]
+    of_pair: int = 0
+    divergences: tuple[tuple[float, int], ...] = ()
+    tops: Array | None = None
+    labels: Array | None = None
+
+    @classmethod
+    def of(cls, sides: tuple[Logits, ...], wanted: Wanted) -> "Asked":
+        of_sides = tuple(_of_side(one, wanted, paired=len(sides) == 2) for one in sides)
+        labels = wanted.labels if any(bits & CHOSEN for bits in of_sides) else None
+        if len(sides) == 1:
+            return cls(of_sides, labels=labels)
+        above = wanted.above
+        return cls(
+            of_sides,
+            _of_pair(sides, wanted),
+            tuple((at, _bits(each)) for at, each in wanted.divergences.items()),
+            None if above in (None, sides[0]) else above.top,
+            labels,
+        )
+
+    @property
+    def columns(self) -> int:
+        """How many the table has."""
+        return TEMPERED + EACH * len(self.divergences)
+
+    def part(self, start: int, stop: int) -> "Asked":
+        """The same about some of the rows."""
+        tops, labels = (
+            None if known is None else known[start:stop] for known in (self.tops, self.labels)
+        )
+        return Asked(self.of_sides, self.of_pair, self.divergences, tops, labels)
+
+
+def tempered(found: Array, index: int) -> Array:
+    """The columns of one temperature."""
+    start = TEMPERED + EACH * index
+    return found[start : start + EACH]
+
+
+def _bits(directions: Collection[Direction]) -> int:
+    return FORWARD * ("forward" in directions) | REVERSE * ("reverse" in directions)
+
+
+def _of_side(scores: Logits, wanted: Wanted, *, paired: bool) -> int:
+    return (
+        TOP * (scores in wanted.tops or (paired and wanted.above is scores))
+        | ONE * (scores in wanted.ones)
+        | ENTROPY * (scores in wanted.entropies)
+        | FINITE * (paired and (wanted.squares or wanted.cosine))
+        | CHOSEN * (scores in wanted.chosen and _all_within(wanted.labels, scores.shape[1]))
+    )
+
+
+def _all_within(labels: Array | None, classes: int) -> bool:
+    """Whether every label is a class; a loop would read whatever lies at one that is not."""
+    return labels is not None and bool(((labels >= 0) & (labels < classes)).all())
+
+
+def _of_pair(sides: tuple[Logits, ...], wanted: Wanted) -> int:
+    """Distances are those of the numbers as they are stored, which must be logits for that."""
+    raw = all(one.kind == "logits" for one in sides)
+    return (
+        SQUARES * (wanted.squares and raw)
+        | COSINE * (wanted.cosine and raw)
+        | ABOVE * (wanted.above is not None)
+        | OVERLAP * wanted.overlap
+    )
+
+
+def empty(asked: Asked, rows: int) -> Array:
+    """A table for so many rows; what is not asked for is left as it is."""
+    return np.empty((asked.columns, rows))
