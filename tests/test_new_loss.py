@@ -85,7 +85,7 @@ def test_it_runs_by_its_name(package: Path) -> None:
     loss = "response.soft_loss={name: seventh, n: 3}"
     found = json.loads(distill(package, *common, "--set", loss))
     assert found["terms"]["soft"] == 21
-    assert "soft = n * 7, n = 3" in found["facts"]["conventions"]
+    assert "soft (n = 3) = n * 7; " in found["facts"]["conventions"]
     losses = "losses=[{name: company, weight: 1}]"
     found = json.loads(distill(package, *common, "--set", losses, "--batch-size", "400"))
     assert found["terms"]["company"] == pytest.approx((400**2 * 2 + 99**2) / 899)

@@ -269,12 +269,12 @@ def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:
     [
         ({"name": "mse", "layer_mapping": [0, 1]}, "layer_mapping[0]: must be a pair [student lay"),
         ({"name": "mse", "layer_mapping": "all"}, "must be a list of pairs [student layer, teache"),
-        ({"name": "mse", "wheight": 2}, "mse has no parameters; did you mean weight?"),
+        ({"name": "mse", "wheight": 2}, "mse has sum; did you mean weight?"),
         ({"name": "mse", "layer_mapping": []}, "must be a list of pairs [student layer, teacher"),
         ({"name": "kl", "layer_mapping": [[0, 0]]}, "kl compares logits here, which have no layer"),
         (
             {"name": "mse", "layer_maping": [[0, 0]]},
-            "mse has no parameters; did you mean layer_mapping?",
+            "mse has sum; did you mean layer_mapping?",
         ),
     ],
 )

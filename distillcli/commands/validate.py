@@ -12,8 +12,8 @@ from distillcli.config import Config, FromFile, LayerPair, LeastSquares, Project
 from distillcli.planning.memory import needed, require_room
 from distillcli.planning.plan import Plan, PlannedLayer, PlannedPass, Run
 from distillcli.sinks.collection import batch_size
-from distillcli.sinks.tabulate import conventions
 from distillcli.strategy.badrows import bad_rows
+from distillcli.strategy.conventions import conventions
 from distillcli.strategy.inputs import opened
 from distillcli.strategy.measures import Scoring, scoring
 from distillcli.strategy.passes import ALL, Passes

@@ -26,7 +26,7 @@ HINTON = "Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2"
 @loss(
     LOGIT_LOSSES,
     family="logits",
-    formula="T^2 * sum P log(P / Q), P = softmax(teacher / T), Q = softmax(student / T)",
+    formula="T^2 * sum P log(P / Q)",
     reference=HINTON,
     laws=("zero_when_equal", "nonnegative", "shift_invariant", "permutable"),
     allows_masked=True,
@@ -284,7 +284,7 @@ def symmetric_kl(
 @loss(
     LOGIT_LOSSES,
     family="logits",
-    formula="T^2 * JSD_b / (b (1 - b)), JSD_b as in jsd",
+    formula="T^2 * [b KL(P || M) + (1 - b) KL(Q || M)] / (b (1 - b)), M = b P + (1 - b) Q",
     reference="Huszar (2015), arXiv:1511.05101",
     laws=("zero_when_equal", "nonnegative", "symmetric", "shift_invariant", "permutable"),
     allows_masked=True,

@@ -138,7 +138,7 @@ def l1(*, teacher: Array, student: Array, sum: bool = False) -> Array:
 @loss(
     FEATURE_LOSSES,
     family="features",
-    formula="mean over dimensions of d^2 / (2 beta) where |d| <= beta, else |d| - beta / 2; "
+    formula="mean over dimensions of d^2 / (2 beta) where |d| <= beta, else |d| - beta / 2, "
     "d = teacher - student",
     reference="Girshick (2015), arXiv:1504.08083, equation 3",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),

@@ -119,7 +119,7 @@ def combined_kl_mse(
 @loss(
     LOGIT_LOSSES,
     family="logits",
-    formula="mean over classes of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2); "
+    formula="mean over classes of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), "
     "d = teacher - student, raw outputs",
     reference="Huber (1964), doi:10.1214/aoms/1177703732",
     laws=("zero_when_equal", "nonnegative", "symmetric", "permutable"),

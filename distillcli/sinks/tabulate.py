@@ -23,6 +23,7 @@ from distillcli.result import (
     WorstRow,
     finite,
 )
+from distillcli.strategy.conventions import conventions
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.accumulators import Moments
@@ -246,21 +247,6 @@ def input_facts(item: Input) -> dict[str, Any]:
     """An input as a result names it."""
     kind = {"kind": item.kind, "temperature": item.temperature} if item.is_scores else {}
     return {"role": item.role, **describe(item.reader), "path": item.reader.name, **kind}
-
-
-def conventions(scoring: Scoring) -> str:
-    """What the numbers mean, in one line."""
-    parts = [term.convention for term in scoring.terms]
-    if "kl_mean" in scoring.metrics:
-        parts.append(f"KL metrics = KL(P || Q) at T = {scoring.temperature:g}, without T^2")
-    of_rows = [name for name in scoring.metrics if METRICS[name].columns]
-    others = [name for name in of_rows if not name.startswith("kl_")]
-    if others and scoring.temperature != 1:
-        blend = ", of the blend formed at T = 1" if scoring.blended else ""
-        parts.append(f"other metrics at T = 1{blend}")
-    if scoring.over:
-        parts.append(scoring.over)
-    return "; ".join([*parts, "natural logarithm, sums over classes, means over rows"])
 
 
 def versions() -> dict[str, str]:

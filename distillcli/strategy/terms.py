@@ -15,6 +15,7 @@ from distillcli.losses.pairs import ANY_KINDS
 from distillcli.numerics.products import multiplied
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.batchwise import Related, loss_of
+from distillcli.strategy.formulas import Formula, formula_of
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.sequences import layer_rows, told_of_positions
 
@@ -31,7 +32,7 @@ class Term:
     Args:
         written: what the config says of it.
         known: the loss.
-        convention: what it is, in one line.
+        formula: what it is.
         rows: its values.
         layers: the pairs of layers that it is the weighted sum of; none for class scores.
         columns: their values.
@@ -39,7 +40,7 @@ class Term:
 
     written: LossTerm
     known: Loss
-    convention: str
+    formula: Formula
     rows: Rows
     layers: tuple["Layer", ...] = ()
     columns: Mapping[str, Rows] = field(default_factory=dict)
@@ -171,9 +172,7 @@ def _logit_term(written: LossTerm, known: Loss, pair: Pair | None, related: Rela
         return found
 
     rows = partial(_rows, known, parameters, inputs, related)
-    formula = _with_values(known, parameters, related)
-    at = " at T = 1" if known.family == "labels" else ""
-    return Term(written, known, f"{written.name} = {formula}{at}", rows)
+    return Term(written, known, formula_of(written, known, batch=related.size), rows)
 
 
 def _rows(
@@ -186,32 +185,6 @@ def _rows(
     if known.least_batch is None:
         return known.function(**inputs(tile), **parameters)
     return related(tile, inputs(tile), known, parameters)
-
-
-_LETTERS = {"temperature": "T", "alpha": "a", "beta": "b", "gamma": "c"}
-
-
-def _with_values(known: Loss, parameters: Mapping[str, Any], related: Related) -> str:
-    """`formula, T = 4`: the formula as it is in force, and what its letters stand for."""
-    letters = _LETTERS if known.family == "logits" else {}
-    numbers = {key: value for key, value in parameters.items() if not isinstance(value, bool)}
-    formula = known.formula
-    if parameters.get("temperature_squared") is False:
-        formula = formula.replace("T^2 * ", "") + ", without the factor T^2"
-    elif parameters.get("temperature_squared") and not known.temperature_squared:
-        formula = f"T^2 * {formula}"
-    if parameters.get("sum"):
-        formula = formula.replace("mean over", "sum over", 1)
-    told = ("temperature_squared", "standardize", "sum")
-    switches = [key for key, value in parameters.items() if value is True and key not in told]
-    formula += "".join(f", {key.replace('_', ' ')}" for key in switches)
-    if parameters.get("standardize"):
-        formula += ", of logits standardized row by row"
-    if known.least_batch is not None:
-        formula += f", in batches of {related.size:,} rows"
-    return ", ".join(
-        [formula, *(f"{letters.get(key, key)} = {value:g}" for key, value in numbers.items())]
-    )
 
 
 def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
@@ -253,11 +226,9 @@ def _hidden_term(
                 total = layer.weight * part + (0.0 if total is None else total)
         return total
 
-    formula = _with_values(known, parameters, related)
-    if positions := told_of_positions(known, items):
-        formula += f", {positions}"
-    convention = f"{written.name} = sum over pairs of weight * {known.name}, {known.name} = "
-    return Term(written, known, convention + formula, rows, layers, columns)
+    more = told_of_positions(known, items)
+    formula = formula_of(written, known, batch=related.size, more=more)
+    return Term(written, known, formula, rows, layers, columns)
 
 
 def _layer_rows(
