@@ -8,6 +8,7 @@ import pytest
 import reference
 from runs import distill, saved, scored, written
 
+from distillcli.backend import choose
 from distillcli.batches import grid
 from distillcli.batches.grid import Grid
 from distillcli.batches.tiles import Tile
@@ -226,6 +227,61 @@ def test_a_row_for_each_sequence(tmp_path: Path, projection: str | None) -> None
         assert found.terms["mse"] == pytest.approx(expected("mse", sides, whole), rel=1e-12)
 
 
+@pytest.mark.parametrize("projection", [None, "fitted"])
+def test_padding_beside_logits_of_whole_sequences(tmp_path: Path, projection: str | None) -> None:
+    """A mask of positions leaves these out of what is compared of layers; a row is a sequence."""
+    width = POSITIONS if projection is None else 4
+    sides = features(tmp_path, (SEQUENCES, POSITIONS, POSITIONS), (SEQUENCES, POSITIONS, width))
+    saved(tmp_path, t=normal(3, SEQUENCES, CLASSES), s=normal(4, SEQUENCES, CLASSES))
+    np.save(tmp_path / "mask.npy", REAL)
+    layers = {"layer_mapping": [[0, 0]], "projection": {"init": "least_squares"}}
+    losses = [
+        {"name": "minilm_relation", "heads": 1},
+        {"name": "mse", "on": "hidden"},
+        {"name": "kl"},
+    ]
+    losses += [] if projection else [{"name": "attention"}]
+    config = {**LAYERS, **LOGITS, "progressive": layers, "losses": losses, "mask": "mask.npy"}
+    clean = scored(tmp_path, config)
+    spoiled = {side: np.where(REAL[:, :, None], x, np.nan) for side, x in sides.items()}
+    saved(tmp_path, **spoiled)
+    found = scored(tmp_path, config)
+    assert found.terms == clean.terms
+    assert (found.rows, found.rows_masked) == (6, 1)
+    kept = LENGTHS > 0
+    np.save(tmp_path / "m.npy", kept)
+    response = {"strategy": "response", **LOGITS, "mask": "m.npy"}
+    alone = scored(tmp_path, {**response, "losses": [{"name": "kl"}]})
+    assert found.terms["kl"] == alone.loss
+    pairs = zip(spoiled["teacher"][kept], spoiled["student"][kept], REAL[kept], strict=True)
+    one: dict[str, list[float]] = {"minilm_relation": [], "attention": [], "mse": []}
+    for teacher, student, real in pairs:
+        t, s = teacher[real], student[real]
+        relation = {"teacher": t.tolist(), "student": s.tolist(), "heads": 1}
+        one["minilm_relation"].append(reference.minilm_relation(**relation))
+        if projection is None:
+            one["attention"].append(of_sequence("attention", t[:, real], s[:, real]))
+            one["mse"].append(float(((t - s) ** 2).mean()))
+    if projection is not None:
+        x, y = spoiled["student"][REAL], spoiled["teacher"][REAL]
+        matrix = np.linalg.solve(x.T @ x + 1e-3 * np.eye(width), x.T @ y)
+        for n in np.flatnonzero(kept):
+            t, s = (spoiled[side][n][REAL[n]] for side in ("teacher", "student"))
+            one["mse"].append(float(((s @ matrix - t) ** 2).mean()))
+    for name in found.terms:
+        if name != "kl":
+            assert found.terms[name] == pytest.approx(np.mean(one[name]), rel=1e-10)
+    skipped = scored(tmp_path, {**config, "mask": "m.npy", "on_bad_rows": "skip"})
+    assert (skipped.rows, skipped.rows_skipped) == (2, 4)
+    np.save(tmp_path / "mask.npy", REAL * 2)
+    done = distill("score", written(tmp_path / "c.yaml", config), "--device", "cpu")
+    assert "row 0: 2 is neither 0 nor 1" in done.err
+    np.save(tmp_path / "mask.npy", REAL[:, :-1])
+    told = distill("score", written(tmp_path / "c.yaml", config)).err
+    assert "mask in" in told
+    assert "28 rows (7 x 4)" in told
+
+
 def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:
     """Attention maps and hidden states in one pass, each loss on those that it is for."""
     maps = {
@@ -398,7 +454,7 @@ def test_tiles_hold_whole_sequences() -> None:
             cuts = [start for slab in made.slabs() for start, _ in made.tiles(*slab)]
             assert all(start % together == 0 for start in cuts)
             assert made.tile_rows % together == 0
-    tile = Tile(48, 96, {}, lambda *_: np.zeros(0), "float64", None)  # type: ignore[arg-type]
+    tile = Tile(48, 96, {}, lambda *_: np.zeros(0), "float64", choose("cpu"), 48)
     assert [(x.start, x.stop) for x in tile.halves(16)] == [(48, 64), (64, 96)]
     assert [(x.start, x.stop) for x in tile.halves()] == [(48, 72), (72, 96)]
 

@@ -198,6 +198,14 @@ def test_distances_keep_their_bound(tmp_path: Path, name: str, most: float) -> N
     assert told[1].startswith(f"{name} = T^2 * sum |")
 
 
+def test_weights_that_no_number_holds(tmp_path: Path) -> None:
+    """A total beyond all numbers is told of as one that is not finite."""
+    saved(tmp_path, t=np.ones((3, 2)) * 1e3, s=np.zeros((3, 2)))
+    config = {"strategy": "response", "teacher": "t.npy", "student": "s.npy"}
+    found = scored(tmp_path, {**config, "losses": [{"name": "mse", "weight": 1e308}]})
+    assert (found.loss, found.terms, found.nonfinite) == (None, {"mse": 1e6}, {"loss": 3})
+
+
 @pytest.mark.parametrize("name", ["mse", "huber", "rkd_distance"])
 def test_raw_outputs_are_not_held_against_blended_probabilities(tmp_path: Path, name: str) -> None:
     """The blend of logits may be; that of probabilities is of another kind, on whatever side."""
@@ -421,6 +429,8 @@ def test_a_batch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ([{"name": "kl", "weight": -1}], "losses[0].weight: must be a finite number of at least 0"),
         ([{"name": "kl", "beta": 1}], "losses[0].beta: unknown key: kl has temperature, "),
         ([{"name": "kl"}, {"name": "kl"}], "losses[1].name: two terms are called kl; tell them"),
+        ([{"name": "kl"}] * 3, "apart with as, like {name: kl, as: kl_3}"),
+        ([{"name": "cka"}], "did you mean linear_cka?"),
         ([{"name": "kl", "as": "kl_mean"}], "losses[0].as: kl_mean is what another number"),
         ([{"name": "kl", "as": "a b"}], 'losses[0].as: "a b" is no name of a term'),
         ([{"name": "kl", "weight": 0}], "losses: all weights are 0"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
@@ -57,11 +58,14 @@ def loss_terms(
 def check_terms(problems: Problems, catalogue: Catalogue, terms: Sequence[LossTerm]) -> None:
     """Note names that two terms share or that mean something else, and weights that are all 0."""
     taken: set[str] = set()
+    names = {term.name for term in terms}
     for term in terms:
         listed = term.path[:1] == ("losses",)
         key = "name" if term.name == term.loss.name else "as"
         if listed and term.name in taken:
-            hint = f"tell them apart with as, like {{name: {term.loss.name}, as: {term.name}_2}}"
+            free = next(name for n in count(2) if (name := f"{term.name}_{n}") not in names)
+            names.add(free)
+            hint = f"tell them apart with as, like {{name: {term.loss.name}, as: {free}}}"
             problems.add((*term.path, key), f"two terms are called {term.name}", hint)
         if listed and term.name in ("loss", *catalogue.metrics):
             problem = f"{term.name} is what another number of the result is called"

@@ -49,12 +49,16 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant: the first that it begins, else the most alike."""
+    """The known name that was probably meant: the first that it begins, else the most alike.
+
+    Where none is alike, the first that it is a later word of.
+    """
     folded = {one.lower(): one for one in known}
     written = name.lower().replace("-", "_")
     begun = [one for one in folded if one == written or one.startswith(f"{written}_")]
     close = sorted(begun, key=lambda one: one != written)
     close = close or difflib.get_close_matches(written, folded, n=1, cutoff=0.6)
+    close = close or [one for one in folded if f"_{written}" in one]
     return folded[close[0]] if close else None
 
 

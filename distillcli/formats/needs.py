@@ -107,4 +107,6 @@ def _wrong_rank(where: str, shape: tuple[int, ...], need: Need) -> DataError:
         return FormatError(where, problem, "if it is a single row, save it with .reshape(1, -1)")
     problem = f"has {len(shape)} dimensions (shape {list(shape)}), {need.words} is needed"
     hint = "labels are class numbers, one per row, not one-hot rows" if need is LABELS else None
+    if need is SEQUENCES and len(shape) == 4:
+        hint = "save the mean of several heads (.mean(axis=1)), or a layer for each head"
     return FormatError(where, problem, hint)

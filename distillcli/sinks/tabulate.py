@@ -122,7 +122,10 @@ class Table:
             for name, value in self.metrics.items()
             if value is None
         }
-        return {name: count for name, count in found.items() if count}
+        counted = {name: count for name, count in found.items() if count}
+        if self.loss() is None and not any(counted.get(term.name) for term in self.scoring.terms):
+            counted["loss"] = self.done.rows  # weights that no number holds
+        return counted
 
 
 def _exp(value: float) -> float:

@@ -10,6 +10,7 @@ from distillcli.numerics.arrays import finite_rows
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.alignment import STUDENT, check_tokens
 from distillcli.strategy.batchwise import loss_of
+from distillcli.strategy.counting import kept_positions
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.topk import top_k
 from distillcli.strategy.vocabulary import others_bad
@@ -55,15 +56,19 @@ def bad_rows(config: Config, inputs: Inputs) -> Callable[[Tile], BadRows]:
             found[role, NOT_SCORES["log_probabilities"]] = known.bad
             found[role, TOO_MUCH] = known.beyond
         for role in hidden:
-            found[role, NOT_FINITE] = ~finite_rows(_flat(tile.features(role)))
+            found[role, NOT_FINITE] = ~finite_rows(_numbers(tile, role))
         return found
 
     return bad
 
 
-def _flat(x: Array) -> Array:
-    """Sequences [rows, positions, dim] as rows of numbers."""
-    return namespace(x).reshape(x, (x.shape[0], -1))
+def _numbers(tile: Tile, role: str) -> Array:
+    """All that a row of a layer holds, [rows, numbers]; 0 at positions that a mask leaves out."""
+    x = tile.features(role)
+    xp = namespace(x)
+    if len(x.shape) == 3 and (kept := kept_positions(tile)) is not None:
+        x = xp.where(tile.backend.to_device(kept)[:, :, None], x, xp.zeros_like(x))
+    return xp.reshape(x, (x.shape[0], -1))
 
 
 def or_without_classes(

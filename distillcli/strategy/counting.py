@@ -72,7 +72,17 @@ def _unlike(ignored: int | None) -> Counts | None:
 
 
 def _ones(tile: Tile) -> Mask:
-    return np.asarray(tile.stored(MASKED) == 1)
+    ones = np.asarray(tile.stored(MASKED) == 1)
+    return ones if ones.ndim == 1 else np.asarray(ones.any(axis=1))
+
+
+def kept_positions(tile: Tile) -> Mask | None:
+    """Which positions of rows that are sequences a mask leaves: bool [rows, positions].
+
+    None where all are, or rows are positions.
+    """
+    ones = tile.stored(MASKED) == 1 if MASKED in tile else np.zeros(0)
+    return np.asarray(ones) if ones.ndim == 2 else None
 
 
 def padding(tile: Tile) -> Mask | None:
@@ -173,10 +183,11 @@ class Ones(Derived):
     def _check(self, mask: Raw, start: int) -> None:
         other = (mask != 0) & (mask != 1)
         if other.any():
-            row = int(np.argmax(other))
+            row = int(np.argmax(other.reshape(len(other), -1).any(axis=1)))
+            wrong = mask[row][other[row]].flat[0]
             raise DataError(
                 self.where,
-                f"row {start + row}: {mask[row]} is neither 0 nor 1",
+                f"row {start + row}: {wrong} is neither 0 nor 1",
                 "a mask is 1 where a row counts and 0 elsewhere",
             )
 

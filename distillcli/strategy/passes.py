@@ -10,11 +10,13 @@ import numpy as np
 
 from distillcli.backend import Array, Backend, choose
 from distillcli.batches.grid import Grid
+from distillcli.batches.inputs import Mask
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LayerPair, LeastSquares
 from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
 from distillcli.kernels import kernel_for, swept_bytes
 from distillcli.strategy.batchwise import check_last_batch
+from distillcli.strategy.counting import kept_positions
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.positions import positions_kept
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
@@ -219,11 +221,12 @@ def _fitted(
         keep = ~np.any([passes.machine.host(mask) for mask in bad(tile).values()], axis=0)
         if (masked := tile.masked()) is not None:
             keep &= ~masked
+        positions = kept_positions(tile)
         found = {}
         for student, teacher in pairs:
-            x = passes.machine.host(tile.features(f"student_hidden[{student}]"))[keep]
-            y = passes.machine.host(tile.features(f"teacher_hidden[{teacher}]"))[keep]
-            x, y = (side.astype(np.float64).reshape(-1, side.shape[-1]) for side in (x, y))
+            roles = f"student_hidden[{student}]", f"teacher_hidden[{teacher}]"
+            sides = (passes.machine.host(tile.features(role)) for role in roles)
+            x, y = (_kept(side, keep, positions).astype(np.float64) for side in sides)
             found[student, teacher] = (x.T @ x, x.T @ y)
         return found
 
@@ -238,6 +241,13 @@ def _fitted(
         pair: least_squares(gram=gram, cross=cross, ridge=ridge)
         for pair, (gram, cross) in grams.items()
     }
+
+
+def _kept(x: Any, keep: Mask, positions: Mask | None) -> Any:
+    """The rows that are kept; of those that are sequences, their positions that are."""
+    if positions is None:
+        return x[keep].reshape(-1, x.shape[-1])
+    return x[keep][positions[keep]]
 
 
 def _zeros(inputs: Inputs, layers: LayerPair) -> tuple[Matrix, Matrix]:

@@ -2,7 +2,8 @@
 
 What is beside the layers tells: logits or a mask with a row for each sequence make a row of it, and
 what has a row for each position makes a row of that. A loss has the same mean over the rows either
-way where all positions count, for all sequences have as many.
+way where all positions count, for all sequences have as many. Beside logits of whole sequences a
+mask of positions leaves these out of what is compared of layers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from distillcli.batches.tiles import Raw
 from distillcli.config import Config
 from distillcli.formats import Reader
 from distillcli.strategy.batchwise import loss_of
-from distillcli.strategy.counting import GROUPED, Derived
+from distillcli.strategy.counting import GROUPED, MASKED, Derived
 
 
 def keeps_together(config: Config) -> bool:
@@ -26,21 +27,36 @@ def in_rows(config: Config, items: Sequence[Input]) -> list[Input]:
     """The inputs; layers have a row for each sequence where the rest of the run has."""
     if not _rows_are_sequences(config, items):
         return list(items)
-    return [replace(item, reader=Whole(item.reader)) if item.is_hidden else item for item in items]
+    return [_whole(item) if item.reader.lead == 2 else item for item in items]
+
+
+def _whole(item: Input) -> Input:
+    """With a row for each sequence; of a mask, its positions are told beside."""
+    return replace(item, reader=Whole(item.reader), is_part=not item.is_hidden)
 
 
 def _rows_are_sequences(config: Config, items: Sequence[Input]) -> bool:
     layers = [item.reader for item in items if item.is_hidden]
-    others = [item for item in items if not item.is_hidden]
     if not layers or any(reader.lead != 2 for reader in layers):
         return False
+    others = [item for item in items if not item.is_hidden]
+    masks = [item.reader.shape for item in others if _of_positions(item)]
+    others = [item for item in others if not _of_positions(item)]
     if any(item.reader.lead == 2 for item in others) or config.counting.by_position:
         return False
     rows = [item.reader.rows for item in others if item.role != GROUPED]
     if rows:
-        return all(count == reader.shape[0] for count in rows for reader in layers)
+        fit = all(mask == reader.shape[:2] for mask in masks for reader in layers)
+        return fit and all(count == reader.shape[0] for count in rows for reader in layers)
+    if masks:
+        return False
     hidden = [term for term in config.terms() if term.on == "hidden"]
     return all(loss_of(term).family == "sequences" for term in hidden)
+
+
+def _of_positions(item: Input) -> bool:
+    """Whether it is a mask with a number for each position."""
+    return item.role == MASKED and item.reader.lead == 2
 
 
 class Whole(Derived):
@@ -53,7 +69,7 @@ class Whole(Derived):
 
     def read(self, start: int, stop: int, out: Raw) -> Raw:
         """Sequences [start, stop) into `out`."""
-        rows = out.reshape(-1, self.shape[2])
+        rows = out.reshape(-1, *self.shape[2:])
         self._reader.read(start * self._positions, stop * self._positions, rows)
         return out
 

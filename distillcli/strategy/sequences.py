@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from distillcli.backend import Array, namespace
+from distillcli.batches.inputs import Mask
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, DataError, MismatchError, UsageError
 from distillcli.losses import Loss
 from distillcli.numerics.arrays import row_sum
 from distillcli.strategy.batchwise import Related, loss_of, related_rows, rows_that_count
+from distillcli.strategy.counting import kept_positions
 from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.positions import positions_kept, rows_are_whole
 from distillcli.strategy.selection import Selection
@@ -41,14 +43,20 @@ def layer_rows(
     if len(some.shape) == 3:
         xp = namespace(some)
         flat = {side: xp.reshape(x, (-1, x.shape[2])) for side, x in sides.items()}
-        return _means(xp.reshape(loss.function(**flat, **parameters), some.shape[:2]))
+        values = xp.reshape(loss.function(**flat, **parameters), some.shape[:2])
+        return _means(values, kept_positions(tile), tile)
     if loss.least_batch is None:
         return loss.function(**sides, **parameters)
     return related(tile, sides, loss, parameters)
 
 
-def _means(values: Array) -> Array:
-    return row_sum(values) / values.shape[1]
+def _means(values: Array, keep: Mask | None, tile: Tile) -> Array:
+    """Over the positions of each sequence that are kept."""
+    if keep is None:
+        return row_sum(values) / values.shape[1]
+    xp = namespace(values)
+    values = xp.where(tile.backend.to_device(keep), values, xp.zeros_like(values))
+    return row_sum(values) / tile.backend.to_device(keep.sum(axis=1).clip(1).astype(np.float64))
 
 
 def _of_sequences(
@@ -59,19 +67,33 @@ def _of_sequences(
     tile: Tile,
 ) -> Array:
     sequences, positions = sides["student"].shape[:2]
-    if tile.stop - tile.start == sequences:
-        return _means(loss.function(**sides, **parameters))
-    keep = rows_that_count(tile, related.bad).reshape(sequences, positions)
+    whole = tile.stop - tile.start == sequences
+    keep = kept_positions(tile)
+    if not whole:
+        keep = rows_that_count(tile, related.bad).reshape(sequences, positions)
+    values = _by_position(loss, sides, parameters, keep, tile)
+    if whole:
+        return _means(values, keep, tile)
+    return namespace(values).reshape(values, (sequences * positions,))
+
+
+def _by_position(
+    loss: Loss,
+    sides: Mapping[str, Array],
+    parameters: Mapping[str, Any],
+    keep: Mask | None,
+    tile: Tile,
+) -> Array:
+    """Of sequences as if they had been saved with the kept positions alone; 0 at the others."""
+    if keep is None or keep.all():
+        return loss.function(**sides, **parameters)
     xp = namespace(sides["student"])
-    if keep.all():
-        values = loss.function(**sides, **parameters)
-    else:
-        values = xp.zeros((sequences, positions), dtype=xp.float64)
-        for index in np.flatnonzero(keep.any(axis=1)).tolist():
-            chosen = tile.backend.to_device(np.flatnonzero(keep[index]))
-            parts = {side: _part(loss, x[index, :, :], chosen, tile) for side, x in sides.items()}
-            values[index, chosen] = loss.function(**parts, **parameters)[0, :]
-    return xp.reshape(values, (sequences * positions,))
+    values = xp.zeros(keep.shape, dtype=xp.float64)
+    for index in np.flatnonzero(keep.any(axis=1)).tolist():
+        chosen = tile.backend.to_device(np.flatnonzero(keep[index]))
+        parts = {side: _part(loss, x[index, :, :], chosen, tile) for side, x in sides.items()}
+        values[index, chosen] = loss.function(**parts, **parameters)[0, :]
+    return values
 
 
 def _part(loss: Loss, x: Array, chosen: Array, tile: Tile) -> Array:
