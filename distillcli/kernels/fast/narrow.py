@@ -52,23 +52,44 @@ from distillcli.kernels.table import (
 LANES = 128
 
 
+def places(classes, columns, dtype):
+    """What `sweep` works with: classes of both sides and their exponentials, one number for each
+    lane, what is found of a group.
+
+    Numbers are arrays of their own: of parts of one the compiler cannot tell that they are apart.
+    """
+    work = tuple(np.empty(LANES, dtype) for _ in range(3))
+    wide = tuple(np.empty(LANES) for _ in range(4))
+    return np.empty((4, classes, LANES), dtype), work, wide, np.zeros((columns, LANES))
+
+
 @compiled
 def sweep(
-    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, table
+    p,
+    q,
+    paired,
+    temperatures,
+    directions,
+    of_pair,
+    of_p,
+    of_q,
+    tops,
+    labels,
+    scratch,
+    work,
+    wide,
+    group,
+    table,
 ):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
 
     Args: as those of `wide.sweep`, but for
-        scratch: [4, classes, LANES], in the type of the arithmetic.
+        scratch, work, wide, group: see `places`.
     """
-    work, wide = np.empty((2, LANES), scratch.dtype), np.empty((4, LANES))
-    group = np.zeros((len(table), LANES))
+    one, other, pair = group[:SIDE], group[SIDE:PAIR], group[PAIR:TEMPERED]
+    tempered = group[TEMPERED:]
     for start in range(0, len(p), LANES):
         count = min(LANES, len(p) - start)
-        # The rows of a group that is not full are found in a place beside the table.
-        found = table[:, start : start + LANES] if count == LANES else group
-        one, other, pair = found[:SIDE], found[SIDE:PAIR], found[PAIR:TEMPERED]
-        tempered = found[TEMPERED:]
         tempered[:] = 0.0
         masked = _look(p[start : start + count], scratch[0], of_p, one, work)
         if of_p & CHOSEN:
@@ -92,7 +113,7 @@ def sweep(
                 _diverge(
                     scratch, temperatures[last], directions[last], one, other, each, work, wide
                 )
-            temperature, at_first = 0.0, found[:EACH]
+            temperature, at_first = 0.0, group[:EACH]
             if len(temperatures):
                 temperature, at_first = temperatures[0], tempered[:EACH]
             _weigh(scratch[1], scratch[3], temperature, at_first[OTHER_TOTAL_AT], of_q, other, work)
@@ -103,8 +124,16 @@ def sweep(
             _weigh(scratch[0], scratch[2], 0.0, one[ONE_AT], of_p, one, work)
         if of_pair & OVERLAP:
             _overlap(scratch[2:], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT], work)
-        if count < LANES:
-            table[:, start : start + count] = group[:, :count]
+        for column in range(len(table)):
+            into, out = table[column, start : start + count], group[column]
+            for lane in range(count):
+                into[lane] = out[lane]
+
+
+@compiled
+def _copy(source, into):
+    for lane in range(LANES):
+        into[lane] = source[lane]
 
 
 @compiled
@@ -116,14 +145,18 @@ def _look(source, rows, asked, found, work):
             into[lane] = like(number(source[lane, column]), into[lane])
         for lane in range(len(source), LANES):
             into[lane] = like(0.0, into[lane])
-    top, least = work[0], work[1]
-    top[:], least[:] = rows[0], rows[0]
+    top, least, place = work[0], work[1], work[2]
+    first = rows[0]
+    for lane in range(LANES):
+        top[lane], least[lane], place[lane] = first[lane], first[lane], like(0.0, first[lane])
     for column in range(1, len(rows)):
-        row = rows[column]
+        row, number_of = rows[column], like(column, rows[0, 0])
         for lane in range(LANES):
             value = row[lane]
             # A NaN stays: nothing compares with it.
-            top[lane] = top[lane] if top[lane] >= value or top[lane] != top[lane] else value
+            kept = top[lane] >= value or top[lane] != top[lane]
+            top[lane] = top[lane] if kept else value
+            place[lane] = place[lane] if kept else number_of
             least[lane] = value if value < least[lane] else least[lane]
     masked = np.int32(0)
     for lane in range(LANES):
@@ -131,19 +164,8 @@ def _look(source, rows, asked, found, work):
         found[MASKED_AT, lane] = least[lane] == -math.inf
         masked += np.int32(least[lane] == -math.inf)
     if asked & TOP:
-        _find(rows, top, found[TOP_AT], least)
+        _copy(place, found[TOP_AT])
     return masked > 0
-
-
-@compiled
-def _find(rows, values, places, found):
-    """The first class with each value."""
-    found[:] = like(0.0, found[0])
-    for column in range(len(rows) - 1, -1, -1):
-        row, place = rows[column], like(column, rows[0, 0])
-        for lane in range(LANES):
-            found[lane] = place if row[lane] == values[lane] else found[lane]
-    places[:] = found
 
 
 @compiled
@@ -157,13 +179,14 @@ def _choose(rows, classes, chosen):
 def _count_above(rows, values, work):
     """The count of classes above each value, in its place."""
     counts, least = work[0], work[1]
-    counts[:], least[:] = like(0.0, rows[0, 0]), values
+    counts[:] = like(0.0, rows[0, 0])
+    _copy(values, least)
     none, one = like(0.0, rows[0, 0]), like(1.0, rows[0, 0])
     for column in range(len(rows)):
         row = rows[column]
         for lane in range(LANES):
             counts[lane] += one if row[lane] > least[lane] else none
-    values[:] = counts
+    _copy(counts, values)
 
 
 @compiled
@@ -196,7 +219,8 @@ def _measure(scratch, asked, pair, wide):
     if asked & SQUARES:
         ones[:] = 1.0
         _squares(scratch[0], scratch[1], ones, ones, pair[SQUARES_AT])
-        pair[SQUARES_AT] /= np.float64(scratch.shape[1])
+        for lane in range(LANES):
+            pair[SQUARES_AT, lane] /= np.float64(scratch.shape[1])
     if asked & COSINE:
         of_p, of_q = wide[2], wide[3]
         ones[:], zeros[:] = 1.0, 0.0
@@ -242,7 +266,7 @@ def _soften(rows, highest, scale, exps, totals, work):
     """exp((score - highest) * scale) and their sums."""
     totals[:] = 0.0
     top = work[0]
-    top[:] = highest
+    _copy(highest, top)
     factor = like(scale, rows[0, 0])
     for column in range(len(rows)):
         row, into = rows[column], exps[column]
@@ -278,7 +302,7 @@ def _weigh(rows, exps, temperature, totals, asked, found, work):
     if asked & ONE == 0:
         return
     if temperature == 1.0:
-        found[ONE_AT, :] = totals
+        _copy(totals, found[ONE_AT])
     elif temperature in (2.0, 4.0, 8.0):
         _square(exps, temperature, found[ONE_AT], work[0])
     else:
@@ -300,14 +324,15 @@ def _square(exps, power, totals, sums):
             times *= 0.5
         for lane in range(LANES):
             sums[lane] += part[lane]
-    totals[:] = sums
+    _copy(sums, totals)
 
 
 @compiled
 def _overlap(exps, total_p, total_q, sums, work):
     """Sums of the lesser of both probabilities."""
     of_p, of_q = work[0], work[1]
-    of_p[:], of_q[:] = 1.0 / total_p, 1.0 / total_q
+    for lane in range(LANES):
+        of_p[lane], of_q[lane] = 1.0 / total_p[lane], 1.0 / total_q[lane]
     sums[:] = 0.0
     for column in range(exps.shape[1]):
         one, other = exps[0, column], exps[1, column]
@@ -319,7 +344,8 @@ def _overlap(exps, total_p, total_q, sums, work):
 def _spread(rows, exps, found, work):
     """The entropies: log(total) - sum of exps * (score - highest) / total."""
     weighed, top = work[0], work[1]
-    weighed[:], top[:] = like(0.0, top[0]), found[MAX_AT]
+    weighed[:] = like(0.0, top[0])
+    _copy(found[MAX_AT], top)
     for column in range(len(rows)):
         row, weights = rows[column], exps[column]
         for lane in range(LANES):

@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
 
 FUSED: Any = {"fastmath": {"contract"}}
 
@@ -32,6 +33,23 @@ float32_of = _bitcast(types.int32, types.float32, ir.FloatType())
 int32_of = _bitcast(types.float32, types.int32, ir.IntType(32))
 float64_of = _bitcast(types.int64, types.float64, ir.DoubleType())
 int64_of = _bitcast(types.float64, types.int64, ir.IntType(64))
+
+
+@intrinsic
+def prefetch(typed, array, index):
+    """Have a number of an array [n] brought near; it is no error if the array ends before."""
+
+    def emit(context, builder, signature, arguments):
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.gep(data, [arguments[1]])
+        number, flag = ir.IntType(32), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, flag])
+        call = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        # To be read, wanted soon but not at once, data.
+        builder.call(call, [place, number(0), number(2), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), emit
 
 
 def like(x, other):

@@ -27,8 +27,7 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
     read = [_readable(scores) for scores in sides]
     dtype = np.result_type(*(arithmetic for _, arithmetic in read))
     classes = sides[0].shape[1]
-    is_narrow = classes < NARROW
-    loops, shape = (narrow if is_narrow else wide), (4, classes, narrow.LANES)[: 2 + is_narrow]
+    loops: Any = narrow if classes < NARROW else wide
     loops.sweep(
         read[0][0],
         read[-1][0],
@@ -40,7 +39,7 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
         asked.of_sides[-1],
         _classes(asked.tops),
         _classes(asked.labels),
-        _scratch.of(shape, dtype),
+        *_places.of(loops, classes, len(found), dtype),
         found,
     )
 
@@ -59,16 +58,18 @@ def _classes(numbers: Array | None) -> Array:
     return NO_CLASSES if numbers is None else np.ascontiguousarray(numbers, np.int64)
 
 
-class _Scratch(threading.local):
-    """Where rows are brought: each thread's own, used again for every piece."""
+class _Places(threading.local):
+    """Where loops put rows and what they find: each thread's own, used again for every piece."""
 
     def __init__(self) -> None:
-        self.array: Array = np.empty(0)
+        self.known: tuple[Any, ...] = ()
+        self.arrays: tuple[Any, ...] = ()
 
-    def of(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        if (self.array.shape, self.array.dtype) != (shape, dtype):
-            self.array = np.empty(shape, dtype)
-        return self.array
+    def of(self, loops: Any, classes: int, columns: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        known = (loops, classes, columns, dtype)
+        if self.known != known:
+            self.known, self.arrays = known, loops.places(classes, columns, dtype)
+        return self.arrays
 
 
-_scratch = _Scratch()
+_places = _Places()

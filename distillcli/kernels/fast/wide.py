@@ -18,6 +18,7 @@ from distillcli.kernels.fast.scalars import (
     logarithm,
     number,
     ordered,
+    prefetch,
     share_of_divergence,
 )
 from distillcli.kernels.table import (
@@ -53,11 +54,17 @@ from distillcli.kernels.table import (
 )
 
 BLOCK = 1024
+LINE = 64  # bytes that are fetched at a time
+
+
+def places(classes, columns, dtype):
+    """What `sweep` works with: rows of both sides and their exponentials, what is found of one."""
+    return np.empty((4, classes), dtype), np.empty(columns)
 
 
 @compiled
 def sweep(
-    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, table
+    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, row, table
 ):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
 
@@ -67,12 +74,12 @@ def sweep(
         of_pair, of_p, of_q: what else is asked, bits.
         tops: the classes that those of `q` are counted against; empty: the top classes of `p`.
         labels: the classes whose scores are asked for, if any are.
-        scratch: [4, classes], in the type of the arithmetic.
+        scratch, row: see `places`.
         table: float64 [columns, rows].
     """
+    one, other, pair, tempered = row[:SIDE], row[SIDE:PAIR], row[PAIR:TEMPERED], row[TEMPERED:]
     for index in range(p.shape[0]):
-        one, other = table[:SIDE, index], table[SIDE:PAIR, index]
-        pair = table[PAIR:TEMPERED, index]
+        ahead = (p[index + 1 : index + 2], q[index + 1 : index + 2])
         _look(p[index], scratch[0], of_p, one)
         if of_p & CHOSEN:
             one[CHOSEN_AT] = scratch[0, labels[index]]
@@ -84,13 +91,12 @@ def sweep(
             if of_pair & ABOVE:
                 chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
                 pair[ABOVE_AT] = _above(scratch[1], scratch[1, chosen])
-            tempered = table[TEMPERED:, index]
             tempered[:] = 0.0
             _unmask(scratch, one, other, tempered)
             # The exponentials of the first are the last to be made: see `_weigh`.
             for last in range(len(temperatures) - 1, -1, -1):
                 found = tempered[EACH * last : EACH * (last + 1)]
-                _diverge(scratch, temperatures[last], directions[last], one, other, found)
+                _diverge(scratch, temperatures[last], directions[last], one, other, found, ahead)
             temperature = temperatures[0] if len(temperatures) else 0.0
             total = tempered[OTHER_TOTAL_AT] if len(temperatures) else 0.0
             _weigh(scratch[1], scratch[3], temperature, total, of_q, other)
@@ -101,6 +107,8 @@ def sweep(
             _weigh(scratch[0], scratch[2], 0.0, 0.0, of_p, one)
         if of_pair & OVERLAP:
             pair[OVERLAP_AT] = _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT])
+        for column in range(len(table)):
+            table[column, index] = row[column]
 
 
 @compiled
@@ -206,11 +214,11 @@ def _squares(p, q, of_p, of_q):
 
 
 @compiled
-def _diverge(scratch, temperature, asked, one, other, found):
+def _diverge(scratch, temperature, asked, one, other, found, ahead):
     """The exponentials of both sides at the temperature, and the divergences."""
     scale = 1.0 / temperature
-    total = _soften(scratch[0], one[MAX_AT], scale, scratch[2])
-    other_total = _soften(scratch[1], other[MAX_AT], scale, scratch[3])
+    total = _soften(scratch[0], one[MAX_AT], scale, scratch[2], ahead[0])
+    other_total = _soften(scratch[1], other[MAX_AT], scale, scratch[3], ahead[1])
     found[TOTAL_AT], found[OTHER_TOTAL_AT] = total, other_total
     ratio, highest = total / other_total, (one[MAX_AT], other[MAX_AT])
     if asked & FORWARD:
@@ -220,12 +228,20 @@ def _diverge(scratch, temperature, asked, one, other, found):
 
 
 @compiled
-def _soften(row, highest, scale, exps):
-    """exp((score - highest) * scale) and their sum."""
+def _soften(row, highest, scale, exps, ahead):
+    """exp((score - highest) * scale) and their sum.
+
+    What comes next, a row or none, is fetched on the way: the processor's own reading ahead ends
+    with a page of memory, and with a row that is swept several times.
+    """
+    line = LINE // exps.itemsize
     top, factor = like(highest, row[0]), like(scale, row[0])
     total = 0.0
     for start in range(0, len(row), BLOCK):
         part, into = row[start : start + BLOCK], exps[start : start + BLOCK]
+        for coming in range(len(ahead)):
+            for index in range(start, min(start + BLOCK, len(row)), line):
+                prefetch(ahead[coming], index)  # type: ignore[call-arg]  # the first is numba's
         partial = like(0.0, row[0])
         for index in range(len(part)):
             value = exponential((part[index] - top) * factor)
@@ -268,7 +284,7 @@ def _weigh(row, exps, temperature, total, asked, found):
     elif temperature in (2.0, 4.0, 8.0):
         found[ONE_AT] = _square(exps, temperature)
     else:
-        found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps)
+        found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps, exps[:0].reshape(0, 1))
     if asked & ENTROPY:
         weighed = _weighed(row, found[MAX_AT], exps)
         found[ENTROPY_AT] = logarithm(found[ONE_AT]) - weighed / found[ONE_AT]
