@@ -11,7 +11,7 @@ import pytest
 from emulation import needs_compiler, run_alone, run_pair
 
 from distillcli.formats.elements import BFLOAT16, widen
-from distillcli.kernels.cuda.variant import ASKED, Variant, lanes
+from distillcli.kernels.cuda.variant import ASKED, SQUARINGS, Variant, lanes
 
 pytestmark = needs_compiler
 
@@ -22,9 +22,9 @@ REAL = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "floa
 
 
 def variant(element: str, classes: int, temperature: float = 2.0, other: str = "") -> Variant:
-    tempered = temperature != 1.0
+    squarings = SQUARINGS.get(temperature)
     student = other or element
-    return Variant(element, student, REAL[element], lanes(classes), ALL, tempered)
+    return Variant(element, student, REAL[element], lanes(classes), ALL, 1, squarings)
 
 
 def stored(values: Array, element: str) -> tuple[Array, Array]:
@@ -233,8 +233,11 @@ def test_bad_rows() -> None:
     scores[2, 99] = math.inf
     scores[3] = -math.inf
     made = variant("float32", 100)
-    clean = run_pair(made, scores[::4].copy(), scores[::4].copy(), 2.0)
-    for found in (run_pair(made, scores, scores, 2.0), run_alone(made, scores)):
+    good = scores[::4].copy()
+    for found, clean in (
+        (run_pair(made, scores, scores, 2.0), run_pair(made, good, good, 2.0)),
+        (run_alone(made, scores), run_alone(made, good)),
+    ):
         highest = found["teacher_max"]
         assert np.isnan(highest[1])
         assert highest[2:4].tolist() == [math.inf, -math.inf]

@@ -23,5 +23,5 @@ def test_the_wheel_holds_the_sources_of_the_kernels(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if "/cuda/" in name}
     sources = {path.name for path in SOURCES.iterdir() if path.suffix in (".cu", ".cuh")}
-    assert len(sources) == 5
+    assert len(sources) == 9
     assert {f"distillcli/kernels/cuda/{name}" for name in sources} <= held

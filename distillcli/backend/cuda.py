@@ -19,7 +19,7 @@ BATCH_BYTES = 128 * 2**20  # a few milliseconds on the bus: Python's part of the
 # each of 2, and each stream its own.
 SHARE = 64
 LEAST_BATCH = 2**20
-BLOCK = 256
+BLOCK = 128
 STORED = frozenset({"float16", "bfloat16", "float32", "float64"})
 # By the name of an error of CuPy, the codes by which a library says that it found no memory: cuBLAS
 # tells so (1: not initialized) also where there is none for what it works with.

@@ -26,8 +26,8 @@ NOT_LOOKED_AT = "not looked at"
 # What tests hold without a GPU, on a processor or a stand-in, and what only a GPU can show.
 NOT_RUN = (
     "the kernels: compiled for sm_80, sm_90 and PTX, and run on a processor; never on a GPU",
-    "CuPy's own functions, for acceptance_rate, losses that no kernel knows and the blend of an "
-    "ensemble, and its matrix products in float32",
+    "CuPy's own functions, for losses that no kernel knows and the blend of an ensemble, and its "
+    "matrix products in float32",
     "same bits on a GPU for every batch size and stream",
     "copies from pinned memory on two streams, and one wait per batch",
     "batches halved when the memory of a GPU runs out; a GPU that fails in the middle of a run",

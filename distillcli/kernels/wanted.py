@@ -53,13 +53,14 @@ class Wanted:
     labels: Array | None = None
     chosen: Sequence[Logits] = ()
 
-    def by_temperature(self) -> Iterator["Wanted"]:
-        """The same in parts of one temperature at most; the first has what belongs to none."""
-        rest = self
-        for at, directions in self.divergences.items():
-            yield replace(rest, divergences={at: directions})
+    def by_temperature(self, most: int = 1) -> Iterator["Wanted"]:
+        """The same in parts of so many temperatures; the first has what belongs to none."""
+        rest, temperatures = self, list(self.divergences)
+        for start in range(0, len(temperatures), most):
+            some = temperatures[start : start + most]
+            yield replace(rest, divergences={at: self.divergences[at] for at in some})
             rest = Wanted(self.pair)
-        if not self.divergences:
+        if not temperatures:
             yield self
 
     @property

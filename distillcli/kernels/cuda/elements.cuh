@@ -51,6 +51,11 @@ struct alignas(16) Quad {
   Word x, y, z, w;
 };
 
+// How many bytes an address lies beyond one that 16 bytes can be loaded from.
+DISTILL_INLINE int misplaced(const char* address) {
+  return static_cast<int>(reinterpret_cast<unsigned long long>(address) % 16);
+}
+
 DISTILL_INLINE Quad load(const Quad* from) {
 #ifdef __CUDACC__
   const uint4 q = __ldg(reinterpret_cast<const uint4*>(from));
@@ -60,42 +65,49 @@ DISTILL_INLINE Quad load(const Quad* from) {
 #endif
 }
 
-// COUNT words from an address that is aligned to the element and perhaps to nothing else. What is
-// read beside them lies in the same 16 bytes as one of them.
-template <int COUNT> DISTILL_INLINE void load_words(const char* from, Word (&words)[COUNT]) {
-  const int shift = static_cast<int>(reinterpret_cast<unsigned long long>(from) % 16);
-  const Quad* quads = reinterpret_cast<const Quad*>(from - shift);
-  Word wide[COUNT + 4];
+template <int COUNT> DISTILL_INLINE void load_quads(const char* from, Quad (&quads)[COUNT]) {
 #pragma unroll
-  for (int i = 0; i < COUNT / 4; ++i) {
-    const Quad quad = load(quads + i);
-    wide[4 * i] = quad.x, wide[4 * i + 1] = quad.y;
-    wide[4 * i + 2] = quad.z, wide[4 * i + 3] = quad.w;
+  for (int i = 0; i < COUNT; ++i) quads[i] = load(reinterpret_cast<const Quad*>(from) + i);
+}
+
+template <int COUNT>
+DISTILL_INLINE void words_of(const Quad (&quads)[COUNT], Word (&words)[4 * COUNT]) {
+#pragma unroll
+  for (int i = 0; i < COUNT; ++i) {
+    words[4 * i] = quads[i].x, words[4 * i + 1] = quads[i].y;
+    words[4 * i + 2] = quads[i].z, words[4 * i + 3] = quads[i].w;
   }
-  if (shift) {
-    const Quad quad = load(quads + COUNT / 4);
-    wide[COUNT] = quad.x, wide[COUNT + 1] = quad.y;
-    wide[COUNT + 2] = quad.z, wide[COUNT + 3] = quad.w;
-    if (shift & 8) {
+}
+
+// The words that begin `shift` bytes after the quads, and end in one that comes after them. It holds
+// an element that is asked for, so it is memory that may be read.
+template <int COUNT>
+DISTILL_INLINE void words_of(
+    const Quad (&quads)[COUNT], const char* after, int shift, Word (&words)[4 * COUNT]) {
+  const Quad last[1] = {load(reinterpret_cast<const Quad*>(after))};
+  Word most[4 * COUNT], rest[4], wide[4 * COUNT + 4];
+  words_of(quads, most), words_of(last, rest);
 #pragma unroll
-      for (int i = 0; i < COUNT + 2; ++i) wide[i] = wide[i + 2];
-    }
-    if (shift & 4) {
+  for (int i = 0; i < 4 * COUNT + 4; ++i) wide[i] = i < 4 * COUNT ? most[i] : rest[i - 4 * COUNT];
+  if (shift & 8) {
 #pragma unroll
-      for (int i = 0; i < COUNT + 1; ++i) wide[i] = wide[i + 1];
-    }
-    if (shift & 2) {
+    for (int i = 0; i < 4 * COUNT + 2; ++i) wide[i] = wide[i + 2];
+  }
+  if (shift & 4) {
 #pragma unroll
-      for (int i = 0; i < COUNT; ++i) wide[i] = wide[i] >> 16 | wide[i + 1] << 16;
-    }
+    for (int i = 0; i < 4 * COUNT + 1; ++i) wide[i] = wide[i + 1];
+  }
+  if (shift & 2) {
+#pragma unroll
+    for (int i = 0; i < 4 * COUNT; ++i) wide[i] = wide[i] >> 16 | wide[i + 1] << 16;
   }
 #pragma unroll
-  for (int i = 0; i < COUNT; ++i) words[i] = wide[i];
+  for (int i = 0; i < 4 * COUNT; ++i) words[i] = wide[i];
 }
 
 // One element of a row.
-template <class Stored, class Real> DISTILL_INLINE Real element(const char* row, Long index) {
-  const char* from = row + index * Stored::size;
+template <class Stored, class Real> DISTILL_INLINE Real element(const char* row, int index) {
+  const char* from = row + static_cast<Long>(index) * Stored::size;
   Word words[2] = {0u, 0u};
   if constexpr (Stored::size == 2) {
     words[0] = *reinterpret_cast<const unsigned short*>(from);
@@ -104,23 +116,6 @@ template <class Stored, class Real> DISTILL_INLINE Real element(const char* row,
     if constexpr (Stored::size == 8) words[1] = *reinterpret_cast<const Word*>(from + 4);
   }
   return static_cast<Real>(Stored::at(words, 0));
-}
-
-// `WIDTH` elements of a row from `first`; -inf beyond its end.
-template <class Stored, class Real, int WIDTH>
-DISTILL_INLINE void elements(const char* row, Long first, Long classes, Real* values) {
-  if (first + WIDTH <= classes) {
-    Word words[WIDTH * Stored::size / 4];
-    load_words(row + first * Stored::size, words);
-#pragma unroll
-    for (int j = 0; j < WIDTH; ++j) values[j] = static_cast<Real>(Stored::at(words, j));
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < WIDTH; ++j) {
-    const bool inside = first + j < classes;
-    values[j] = inside ? element<Stored, Real>(row, first + j) : -infinity<Real>();
-  }
 }
 
 }  // namespace distill

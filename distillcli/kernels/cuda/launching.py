@@ -7,10 +7,13 @@ import numpy as np
 from distillcli.backend import Array, namespace
 from distillcli.backend.interface import Device
 from distillcli.kernels.cuda.variant import (
-    COLUMNS,
+    MOST_CLASSES,
+    MOST_TEMPERATURES,
+    SQUARINGS,
     STORED,
     Variant,
     blocks,
+    columns,
     lanes,
     source_text,
 )
@@ -41,10 +44,11 @@ def fill(wanted: Wanted, device: Device) -> None:
     """Compute what is wanted and leave it with the scores; the kernels keep the bounds by
     themselves, so nothing is looked at on the way."""
     for scores in wanted.alone():
-        _alone(scores, wanted, device)
-    if wanted.pair is not None:
-        for one in wanted.by_temperature():
-            _pair(*wanted.pair, one, device)
+        if scores.shape[1] < MOST_CLASSES:
+            _alone(scores, wanted, device)
+    if wanted.pair is not None and wanted.pair[0].shape[1] < MOST_CLASSES:
+        for part in wanted.by_temperature(MOST_TEMPERATURES):
+            _pair(*wanted.pair, part, device)
 
 
 def _alone(scores: Logits, wanted: Wanted, device: Device) -> None:
@@ -61,30 +65,35 @@ def _pair(p: Logits, q: Logits, wanted: Wanted, device: Device) -> None:
     rows, classes = one.values.shape
     asked = _asked(p, q, wanted)
     against = None if wanted.above in (None, p) else wanted.above.top
-    temperature, directions = wanted.first
+    temperatures = list(wanted.divergences) or [1.0]
     variant = Variant(
         one.element,
         other.element,
         "float64" if "float64" in (one.real, other.real) else "float32",
         lanes(classes),
         frozenset(asked),
-        tempered=temperature != 1.0,
+        len(temperatures),
+        SQUARINGS.get(temperatures[0]),
     )
-    arguments = (one.values, other.values, rows, classes, float(temperature), against)
+    given = [float(at) for at in temperatures] + [1.0] * (MOST_TEMPERATURES - len(temperatures))
+    arguments = (one.values, other.values, rows, classes, *given, against)
     found = _run(device, variant, "pair", rows, arguments, one)
     _leave(p, "teacher", found, wanted, one)
     _leave(q, "student", found, wanted, other)
-    if directions:
-        for side, scores in (("teacher", p), ("student", q)):
-            scores.learn_total(temperature, found[f"{side}_tempered"])
-    if "forward" in directions:
-        p.learn(("kl", temperature), q, found["forward"])
-    if "reverse" in directions:
-        q.learn(("kl", temperature), p, found["reverse"])
+    for index, (at, directions) in enumerate(wanted.divergences.items()):
+        if directions:
+            p.learn_total(at, found[f"teacher_tempered_{index}"])
+            q.learn_total(at, found[f"student_tempered_{index}"])
+        if "forward" in directions:
+            p.learn(("kl", at), q, found[f"forward_{index}"])
+        if "reverse" in directions:
+            q.learn(("kl", at), p, found[f"reverse_{index}"])
     for name in asked & {"squares", "cosine"}:
         p.learn(name, q, found[name])
     if wanted.above is not None:
         q.learn("above", wanted.above, found["above"])
+    if wanted.overlap:
+        p.learn("overlap", q, found["overlap"])
 
 
 def _asked(p: Logits, q: Logits, wanted: Wanted) -> set[str]:
@@ -95,8 +104,9 @@ def _asked(p: Logits, q: Logits, wanted: Wanted) -> set[str]:
         "cosine": wanted.cosine and raw,
         "above": wanted.above is not None,
         "ones": any(one in wanted.ones for one in (p, q)),
+        "overlap": wanted.overlap,
     }
-    return {name for name, wish in wishes.items() if wish} | set(wanted.first[1])
+    return {name for name, wish in wishes.items() if wish}.union(*wanted.divergences.values())
 
 
 def _run(
@@ -109,10 +119,11 @@ def _run(
 ) -> dict[str, Array]:
     """The columns that the kernel writes; those that were not asked for hold anything."""
     xp = namespace(at.values)
-    out = xp.empty((len(COLUMNS), rows), dtype=xp.float64)
+    names = columns(variant.temperatures)
+    out = xp.empty((len(names), rows), dtype=xp.float64)
     grid = blocks(rows, variant.lanes)
     device.launch(source_text(), variant.options, name, grid, (*arguments, out))
-    return {column: out[index] for index, column in enumerate(COLUMNS)}
+    return {column: out[index] for index, column in enumerate(names)}
 
 
 def _leave(

@@ -1,5 +1,6 @@
 // Statistics of rows of class scores, as `distillcli.kernels` asks for them: every score is read
-// once from the memory of the device, in the type in which it is stored.
+// once from the memory of the device, in the type in which it is stored, whatever the temperatures;
+// and a second time where the overlap is asked for, which needs the sums of the whole row.
 //
 // A team of threads takes a row. Which of them takes which class depends on the number of classes
 // and on the types alone, so a row has the same bits in every batch, grid and stream.
@@ -8,238 +9,327 @@
 // BFloat16, Float32, Float64), DISTILL_REAL (float, double), DISTILL_LANES, and what is wanted.
 
 #include "row.cuh"
-#include "team.cuh"
+#include "stream.cuh"
 
 namespace distill {
 
-using Real = DISTILL_REAL;
-using Lanes = Team<DISTILL_LANES>;
+using Teacher = Stream<DISTILL_TEACHER>;
+using Student = Stream<DISTILL_STUDENT>;
 
-constexpr int STEP = 8;  // classes that a thread takes at a time
-constexpr int SMALLEST = DISTILL_TEACHER::size < DISTILL_STUDENT::size ? DISTILL_TEACHER::size
-                                                                    : DISTILL_STUDENT::size;
-constexpr int WIDTH = SMALLEST == 2 ? 8 : 4;
-constexpr int PARTS = STEP / WIDTH;
-constexpr Long STRIDE = static_cast<Long>(WIDTH) * DISTILL_LANES;  // from part to part
-
-// The columns that the host finds, one after the other, [rows] each.
+// The columns that the host finds, one after the other, [rows] each; those of temperatures come
+// last, four for each of them.
 enum Column {
-  TEACHER_MAX, TEACHER_TOP, TEACHER_TOTAL, TEACHER_ENTROPY, TEACHER_FINITE, TEACHER_TEMPERED,
-  STUDENT_MAX, STUDENT_TOP, STUDENT_TOTAL, STUDENT_ENTROPY, STUDENT_FINITE, STUDENT_TEMPERED,
-  FORWARD, REVERSE, SQUARES, COSINE, ABOVE
+  TEACHER_MAX, TEACHER_TOP, TEACHER_TOTAL, TEACHER_ENTROPY, TEACHER_FINITE,
+  STUDENT_MAX, STUDENT_TOP, STUDENT_TOTAL, STUDENT_ENTROPY, STUDENT_FINITE,
+  SQUARES, COSINE, ABOVE, OVERLAP, TEACHER_TEMPERED, STUDENT_TEMPERED, FORWARD, REVERSE
+};
+[[maybe_unused]] constexpr int AT_A_TEMPERATURE = 4;
+[[maybe_unused]] constexpr int MOST_ABOVE = 5;
+
+struct Output {
+  double* columns;
+  Long rows, row;
+  DISTILL_INLINE void write(int column, double value) const {
+    columns[static_cast<Long>(column) * rows + row] = value;
+  }
 };
 
-// The class of a thread's j-th score in its n-th step.
-DISTILL_INLINE Long class_of(Long step, int j) {
-  return (step * PARTS + j / WIDTH) * STRIDE + Lanes::lane() * WIDTH + j % WIDTH;
+DISTILL_INLINE void write_side(const Side& side, const Output& out, int first) {
+  const double highest = side.flags & Side::NOT_A_NUMBER ? not_a_number() : static_cast<double>(side.highest);
+  out.write(first + TEACHER_MAX, highest);
+  out.write(first + TEACHER_TOP, static_cast<double>(side.top == NOWHERE ? 0 : side.top));
+  const bool finite = !(side.flags & Side::MASKED) && is_number(highest);
+  out.write(first + TEACHER_FINITE, finite ? 1.0 : 0.0);
+  if constexpr (DISTILL_ONES) {
+    out.write(first + TEACHER_TOTAL, side.total_from_highest());
+    out.write(first + TEACHER_ENTROPY, side.entropy());
+  }
 }
 
-template <class Stored> DISTILL_INLINE void take(
-    const char* row, Long step, Long classes, Real (&scores)[STEP]) {
+DISTILL_INLINE void write_pair(const Row& row, int classes, const Output& out) {
+  write_side(row.teacher, out, TEACHER_MAX);
+  write_side(row.student, out, STUDENT_MAX);
+  if constexpr (DISTILL_SQUARES) out.write(SQUARES, row.distances.squares / classes);
+  if constexpr (DISTILL_COSINE) out.write(COSINE, row.distances.cosine());
+#pragma unroll
+  for (int k = 0; k < TEMPERATURES; ++k) {
+    const Divergence& d = row.at[k];
+    const int more = k * AT_A_TEMPERATURE;
+    const Real t = row.teacher.reference, s = row.student.reference;
+    const double p = Divergence::factor(t, row.teacher.highest, d.unit);
+    const double q = Divergence::factor(s, row.student.highest, d.unit);
+    out.write(more + TEACHER_TEMPERED, p * (d.p + d.p_alone));
+    out.write(more + STUDENT_TEMPERED, q * (d.q + d.q_alone));
+    if constexpr (DISTILL_FORWARD)
+      out.write(more + FORWARD, row.teacher.flags & Side::ALONE ? infinity<double>() : d.forward_value(t, s));
+    if constexpr (DISTILL_REVERSE)
+      out.write(more + REVERSE, row.student.flags & Side::ALONE ? infinity<double>() : d.reverse_value(t, s));
+  }
+}
+
+// When a group looks whether its centres are right, beside when references move: at steps 0, 1, 4,
+// 16, ...
+DISTILL_INLINE int next_look(int step) { return step ? 4 * step : 1; }
+
+// A group's part of a row of one side.
+DISTILL_INLINE void sweep(Side& side, const Teacher& row) {
+  Teacher scores = row;
+  scores.fetch();
+  const int steps = steps_of(row.classes);
+  for (int step = 0; step < steps; ++step) {
+    Real some[STEP];
+    const Real highest = scores.is_plain() ? scores.take_plain(some) : scores.take(some);
+    scores.fetch();
+    side.look(highest, step);
+    if (__any_sync(EVERYONE, highest > side.reference + static_cast<Real>(SPAN))) {
+      double found[1] = {highest};
+      reduce<Lanes::GROUP>(found, Largest());
+      const Real to = static_cast<Real>(found[0]);
+      if (to > side.reference + static_cast<Real>(SPAN)) side.refer(to);
+    }
+    Ones<Real> ones;
+    Real flaw = 0;
+#pragma unroll
+    for (int j = 0; j < STEP; ++j) {
+      if constexpr (DISTILL_ONES) ones.add(some[j] - side.reference);
+      else flaw = multiply_add(some[j], static_cast<Real>(0), flaw);
+    }
+    if (is_number(ones.weighted + flaw)) {
+      ones.leave(side);
+      continue;
+    }
+#pragma unroll 1
+    for (int j = 0; j < STEP; ++j) {
+      const int index = class_of(step, j);
+      if (index >= row.classes) continue;
+      const Real score = element<DISTILL_TEACHER, Real>(row.row, index);
+      if (!side.notice(score) || !DISTILL_ONES) continue;
+      Ones<double> one;
+      one.add(static_cast<double>(score) - static_cast<double>(side.reference));
+      one.leave(side);
+    }
+  }
+}
+
+DISTILL_INLINE void add_one_by_one(
+    Row& row, const Teacher& teacher, const Student& student, int step) {
+#pragma unroll 1
+  for (int j = 0; j < STEP; ++j) {
+    const int index = class_of(step, j);
+    if (index < teacher.classes)
+      row.add_any(element<DISTILL_TEACHER, Real>(teacher.row, index),
+                  element<DISTILL_STUDENT, Real>(student.row, index));
+  }
+}
+
+DISTILL_INLINE void add_distances(
+    Row& row, const Real (&t)[STEP], const Real (&s)[STEP], int step, int classes) {
 #pragma unroll
   for (int part = 0; part < PARTS; ++part)
-    elements<Stored, Real, WIDTH>(
-        row, class_of(step, part * WIDTH), classes, scores + part * WIDTH);
+    if (class_of(step, part * WIDTH) < classes)
+#pragma unroll
+      for (int j = part * WIDTH; j < (part + 1) * WIDTH; ++j) row.distances.add(t[j], s[j]);
 }
 
-DISTILL_INLINE void write(double* out, Long rows, Long row, int column, double value) {
-  out[static_cast<Long>(column) * rows + row] = value;
-}
-
-// What the threads found of one side, before sums are added up: the highest score with its class,
-// and one reference for all.
-struct Found {
-  double highest, reference, not_a_number, masked;
-};
-
-DISTILL_INLINE void settle(Side<Real>& side, const Found& found, double top) {
-  side.highest = static_cast<Real>(found.highest);
-  side.top = static_cast<Long>(-top);
-  side.not_a_number = found.not_a_number > 0.0;
-  side.masked = found.masked > 0.0;
-}
-
-DISTILL_INLINE double top_if(const Side<Real>& side, double highest) {
-  const bool mine = static_cast<double>(side.highest) == highest;
-  return mine ? -static_cast<double>(side.top) : -infinity<double>();
-}
-
-DISTILL_INLINE void write_side(
-    const Side<Real>& side, double* out, Long rows, Long row, int first) {
-  const double highest = side.not_a_number ? not_a_number() : static_cast<double>(side.highest);
-  write(out, rows, row, first + TEACHER_MAX, highest);
-  write(out, rows, row, first + TEACHER_TOP, static_cast<double>(side.top));
-  const bool finite = !side.masked && highest - highest == 0.0;
-  write(out, rows, row, first + TEACHER_FINITE, finite ? 1.0 : 0.0);
-  if constexpr (DISTILL_ONES) {
-    write(out, rows, row, first + TEACHER_TOTAL, total_of(side));
-    write(out, rows, row, first + TEACHER_ENTROPY, entropy_of(side));
-  }
-}
-
-// A thread's part of one row of one side.
-DISTILL_INLINE void add_alone(Side<Real>& side, const char* row, Long classes) {
-  const auto refer = [&side](Real score) {
-    if (score - side.reference > static_cast<Real>(SPAN)) {
-      side.move_ones(score);
-      side.reference = score;
-    }
-  };
-  for (Long step = 0; class_of(step, 0) < classes; ++step) {
-    Real scores[STEP];
-    take<DISTILL_TEACHER>(row, step, classes, scores);
-    if (flaw(scores) == 0) {
-      refer(look(side, scores, [step](int j) { return class_of(step, j); }));
-      if constexpr (DISTILL_ONES) add_ones(side, scores);
-      continue;
-    }
-    for (int j = 0; j < STEP; ++j) {
-      if (class_of(step, j) >= classes || !look_at(side, scores[j], class_of(step, j))) continue;
-      refer(scores[j]);
-      if constexpr (DISTILL_ONES) add_one_by_one(side, scores[j]);
-    }
-  }
-}
-
-DISTILL_INLINE void add_pair(
-    Row<Real>& row, const char* teacher, const char* student, Long classes, Temperature at) {
-  for (Long step = 0; class_of(step, 0) < classes; ++step) {
+// A group's part of a row of both sides.
+DISTILL_INLINE void sweep(Row& row, const Teacher& teacher, const Student& student) {
+  Teacher of_t = teacher;
+  Student of_s = student;
+  of_t.fetch(), of_s.fetch();
+  const int steps = steps_of(teacher.classes);
+  int look = 0;
+  for (int step = 0; step < steps; ++step) {
     Real t[STEP], s[STEP];
-    take<DISTILL_TEACHER>(teacher, step, classes, t);
-    take<DISTILL_STUDENT>(student, step, classes, s);
-    if (flaw(t) == 0 && flaw(s) == 0) {
-      add(row, t, s, [step](int j) { return class_of(step, j); }, at);
-      continue;
-    }
-    for (int j = 0; j < STEP; ++j) {
-      const Long index = class_of(step, j);
-      if (index < classes) add_any(row, t[j], s[j], index, at);
+    Real highest_t, highest_s;
+    if (of_t.is_plain() && of_s.is_plain())
+      highest_t = of_t.take_plain(t), highest_s = of_s.take_plain(s);
+    else
+      highest_t = of_t.take(t), highest_s = of_s.take(s);
+    of_t.fetch(), of_s.fetch();
+    row.teacher.look(highest_t, step), row.student.look(highest_s, step);
+    const bool due = step == look;
+    if (__any_sync(EVERYONE, due || row.is_left_behind(highest_t, highest_s)))
+      row.settle<Lanes::GROUP>(t, s, highest_t, highest_s, due);
+    if (due) look = next_look(step);
+    const Found<Real> found = row.look(t, s);
+    if (found.is_good()) {
+      row.add(found);
+      if constexpr (DISTANT) add_distances(row, t, s, step, teacher.classes);
+    } else {
+      add_one_by_one(row, teacher, student, step);
     }
   }
 }
 
-// From here on every thread of a team has the references, highest scores and top classes of the
-// row, and its own part of the sums.
-DISTILL_INLINE void agree(Side<Real>& side) {
-  double found[4] = {side.highest, side.reference, side.not_a_number ? 1.0 : 0.0,
-                     side.masked ? 1.0 : 0.0};
-  Lanes::reduce(found, Largest());
-  double top[1] = {top_if(side, found[0])};
-  Lanes::reduce(top, Largest());
-  settle(side, {found[0], found[1], found[2], found[3]}, top[0]);
-  side.move_ones(static_cast<Real>(found[1]));
-  side.reference = static_cast<Real>(found[1]);
+// The class of the highest score, looked up by the threads that have it.
+template <class Stored> DISTILL_INLINE void find_top(Side& side, const Stream<Stored>& row) {
+  double highest[1] = {side.highest};
+  reduce<Lanes::GROUP>(highest, Largest());
+  if (static_cast<double>(side.highest) == highest[0])
+    side.top = row.class_with(side.highest, side.step);
 }
 
-DISTILL_INLINE void agree(Row<Real>& row, Temperature at) {
-  const Side<Real>&t = row.teacher, &s = row.student;
-  double found[10] = {t.highest, t.reference, t.not_a_number ? 1.0 : 0.0, t.masked ? 1.0 : 0.0,
-                      s.highest, s.reference, s.not_a_number ? 1.0 : 0.0, s.masked ? 1.0 : 0.0,
-                      row.both.p_is_alone ? 1.0 : 0.0, row.both.q_is_alone ? 1.0 : 0.0};
-  Lanes::reduce(found, Largest());
-  double tops[2] = {top_if(t, found[0]), top_if(s, found[4])};
-  Lanes::reduce(tops, Largest());
-  settle(row.teacher, {found[0], found[1], found[2], found[3]}, tops[0]);
-  settle(row.student, {found[4], found[5], found[6], found[7]}, tops[1]);
-  row.both.p_is_alone = found[8] > 0.0, row.both.q_is_alone = found[9] > 0.0;
-  row.move(static_cast<Real>(found[1]), static_cast<Real>(found[5]), row.both.centre, at);
-  if constexpr (DIVERGENT) {
-    const Together<Real>& both = row.both;
-    double means[4] = {both.p, both.p * both.centre + at.value * both.p_gap,
-                       both.q, both.q * both.q_centre + at.value * both.q_gap};
-    Lanes::reduce(means, Add());
-    const double centre = means[0] > 0.0 ? means[1] / means[0] : 0.0;
-    row.move(row.teacher.reference, row.student.reference, centre, at);
-    row.both.move_student(means[2] > 0.0 ? means[3] / means[2] : 0.0, at);
+// What each group found of a row that several share. There are two places, because one group may be
+// at the next row while another puts this one together.
+constexpr int MOST_NUMBERS = 20 + 10 * 4;
+using Parts = double[Lanes::GROUPS][MOST_NUMBERS];
+
+template <class Part> DISTILL_INLINE void leave(Part& part, double (&numbers)[MOST_NUMBERS]) {
+  if (!Lanes::leads()) return;
+  int n = 0;
+  part.each([&numbers, &n](auto& value) { numbers[n++] = static_cast<double>(value); });
+}
+
+template <class T> DISTILL_INLINE void set(T& to, double value) { to = static_cast<T>(value); }
+
+template <class Part> DISTILL_INLINE void fetch(Part& part, const double (&numbers)[MOST_NUMBERS]) {
+  int n = 0;
+  part.each([&numbers, &n](auto& value) { set(value, numbers[n++]); });
+}
+
+// The teacher's top class, from what each group found.
+DISTILL_INLINE int top_of(const Parts& parts) {
+  double highest = parts[0][0], top = parts[0][1];
+#pragma unroll
+  for (int i = 1; i < Lanes::GROUPS; ++i) {
+    const double other = parts[i][0], its_top = parts[i][1];
+    if (other > highest || (other == highest && its_top < top)) highest = other, top = its_top;
   }
+  return static_cast<int>(top);
 }
 
-DISTILL_INLINE void add_up(Row<Real>& row, double& above) {
-  Together<Real>& both = row.both;
-  double sums[17] = {row.teacher.total, row.teacher.weighted, row.student.total,
-                     row.student.weighted, both.p, both.q, both.p_alone, both.q_alone, both.p_gap,
-                     both.q_gap, both.forward, both.reverse, both.squares, both.teacher_squares,
-                     both.student_squares, both.products, above};
-  Lanes::reduce(sums, Add());
-  row.teacher.total = sums[0], row.teacher.weighted = sums[1];
-  row.student.total = sums[2], row.student.weighted = sums[3];
-  both.p = sums[4], both.q = sums[5], both.p_alone = sums[6], both.q_alone = sums[7];
-  both.p_gap = sums[8], both.q_gap = sums[9], both.forward = sums[10], both.reverse = sums[11];
-  both.squares = sums[12], both.teacher_squares = sums[13], both.student_squares = sums[14];
-  both.products = sums[15], above = sums[16];
-}
-
-// How many of this thread's highest five are above the student's score of a class. Five or more in
-// a row are as good as five, so nothing is lost by looking at no others.
-DISTILL_INLINE double count_above(const Side<Real>& student, const char* scores, Long index) {
-  const Real chosen = element<DISTILL_STUDENT, Real>(scores, index);
+// How many of the student's scores are above that of a class; from five on any number.
+DISTILL_INLINE double count_above(const Side& mine, const Student& student, int index) {
+  const int there = index < student.classes ? index : 0;  // a row without numbers has no top
+  const Real chosen = element<DISTILL_STUDENT, Real>(student.row, there);
+  const double least = Lanes::sum(
+      (mine.highest > chosen ? 1.0 : 0.0) + (mine.second > chosen ? 1.0 : 0.0));
+  const bool is_open = least > 0.0 && least < MOST_ABOVE;
+  if (Lanes::GROUPS > 1 && !is_open) return least;
   int count = 0;
-  for (int i = 0; i < RANKS; ++i) count += student.ranks[i] > chosen;
-  return count;
+  if (is_open && mine.second > chosen) {
+    const int steps = steps_of(student.classes);
+    for (int step = 0; step < steps; ++step) count += student.count_above(chosen, step);
+  } else if (is_open && mine.highest > chosen) {
+    count = student.count_above(chosen, mine.step);
+  }
+  const double exact = Lanes::sum(count);
+  return is_open ? exact : least;
 }
 
-DISTILL_INLINE void write_pair(
-    const Row<Real>& row, Temperature at, Long classes, double above, double* out, Long rows,
-    Long index) {
-  write_side(row.teacher, out, rows, index, TEACHER_MAX);
-  write_side(row.student, out, rows, index, STUDENT_MAX);
-  const Together<Real>& both = row.both;
-  if constexpr (DIVERGENT) {
-    const Side<Real>&t = row.teacher, &s = row.student;
-    const double p = Together<Real>::factor(t.reference, t.highest, at);
-    const double q = Together<Real>::factor(s.reference, s.highest, at);
-    write(out, rows, index, TEACHER_TEMPERED, p * (both.p + both.p_alone));
-    write(out, rows, index, STUDENT_TEMPERED, q * (both.q + both.q_alone));
+// The sum of min(p, q) at temperature 1, from the end of the row, which is still in the cache.
+DISTILL_INLINE double overlap(
+    const Side& of_t, const Side& of_s, const Teacher& teacher, const Student& student) {
+  const Real share_t = static_cast<Real>(1.0 / of_t.total);
+  const Real share_s = static_cast<Real>(1.0 / of_s.total);
+  Teacher from_t = teacher;
+  Student from_s = student;
+  double whole = 0.0;
+  const int steps = steps_of(teacher.classes);
+  from_t.skip(steps - 1), from_s.skip(steps - 1);
+  for (int step = 0; step < steps; ++step) {
+    Real t[STEP], s[STEP], sum = 0;
+    from_t.fetch(), from_s.fetch();
+    from_t.take(t, -infinity<Real>()), from_s.take(s, -infinity<Real>());
+    from_t.skip(-2), from_s.skip(-2);
+#pragma unroll
+    for (int j = 0; j < STEP; ++j) {
+      const Real p = power((t[j] - of_t.reference) * static_cast<Real>(LOG2_E)) * share_t;
+      const Real q = power((s[j] - of_s.reference) * static_cast<Real>(LOG2_E)) * share_s;
+      sum += smaller(p, q);
+    }
+    whole += sum;
   }
-  if constexpr (DISTILL_FORWARD) write(out, rows, index, FORWARD, forward_of(row, at));
-  if constexpr (DISTILL_REVERSE) write(out, rows, index, REVERSE, reverse_of(row, at));
-  if constexpr (DISTILL_SQUARES)
-    write(out, rows, index, SQUARES, both.squares / static_cast<double>(classes));
-  if constexpr (DISTILL_COSINE) write(out, rows, index, COSINE, cosine_of(both));
-  if constexpr (DISTILL_ABOVE) write(out, rows, index, ABOVE, above);
+  return Lanes::sum(whole);
 }
 
 }  // namespace distill
 
 // Scores of one side, [rows, classes].
-extern "C" __global__ void __launch_bounds__(distill::BLOCK, 2)
+extern "C" __global__ void __launch_bounds__(distill::BLOCK, distill::RESIDENT)
 alone(const char* scores, distill::Long rows, distill::Long classes, double* out) {
   using namespace distill;
-  const Long width = classes * DISTILL_TEACHER::size;
+  __shared__ Parts parts[2];
   const Long teams = static_cast<Long>(gridDim.x) * Lanes::COUNT;
+  int turn = 0;
   for (Long first = static_cast<Long>(blockIdx.x) * Lanes::COUNT; first < rows; first += teams) {
-    const Long index = first + Lanes::index();
-    Side<Real> side;
-    if (index < rows) add_alone(side, scores + index * width, classes);
-    agree(side);
-    double sums[2] = {side.total, side.weighted};
-    Lanes::reduce(sums, Add());
-    side.total = sums[0], side.weighted = sums[1];
-    if (index < rows && Lanes::lane() == 0) write_side(side, out, rows, index, TEACHER_MAX);
+    const Long index = first + Lanes::index(), row = index < rows ? index : rows - 1;
+    const Teacher stream(scores + row * classes * DISTILL_TEACHER::size, static_cast<int>(classes));
+    Side side;
+    sweep(side, stream);
+    find_top(side, stream);
+    merge_tops<Lanes::GROUP>(side), merge_sums<Lanes::GROUP>(side);
+    if constexpr (Lanes::GROUPS > 1) {
+      leave(side, parts[turn % 2][Lanes::group()]);
+      __syncthreads();
+      const bool is_mine = turn % Lanes::GROUPS == Lanes::group();
+      const Parts& found = parts[turn++ % 2];
+      if (!is_mine) continue;
+      fetch(side, found[Lanes::lane() % Lanes::GROUPS]);
+      double reference[1] = {side.reference};
+      reduce<Lanes::GROUPS>(reference, Largest());
+      side.refer(static_cast<Real>(reference[0]));
+      merge_tops<Lanes::GROUPS>(side), merge_sums<Lanes::GROUPS>(side);
+    }
+    if (index < rows && Lanes::leads()) write_side(side, {out, rows, index}, TEACHER_MAX);
   }
 }
 
-// Both sides, [rows, classes] each. `against`: the class of each row that those above are counted
-// for, [rows]; the teacher's top class where it is null.
-extern "C" __global__ void __launch_bounds__(distill::BLOCK, 2)
+// Both sides, [rows, classes] each, at up to four temperatures. `against`: the class of each row that
+// those above are counted for, [rows]; the teacher's top class where it is null.
+extern "C" __global__ void __launch_bounds__(distill::BLOCK, distill::RESIDENT)
 pair(const char* teacher, const char* student, distill::Long rows, distill::Long classes,
-     double temperature, const distill::Long* against, double* out) {
+     double temperature_0, double temperature_1, double temperature_2, double temperature_3,
+     const distill::Long* against, double* out) {
   using namespace distill;
-  const Temperature at(temperature);
+  __shared__ Parts parts[2];
+  __shared__ double whole[4];
+  const double temperatures[4] = {temperature_0, temperature_1, temperature_2, temperature_3};
   const Long teams = static_cast<Long>(gridDim.x) * Lanes::COUNT;
+  int turn = 0;
   for (Long first = static_cast<Long>(blockIdx.x) * Lanes::COUNT; first < rows; first += teams) {
-    const Long index = first + Lanes::index();
-    const char* t = teacher + index * classes * DISTILL_TEACHER::size;
-    const char* s = student + index * classes * DISTILL_STUDENT::size;
-    Row<Real> row;
-    if (index < rows) add_pair(row, t, s, classes, at);
-    agree(row, at);
-    double above = 0.0;
-    if constexpr (DISTILL_ABOVE) {
-      if (index < rows) above = count_above(row.student, s, against ? against[index] : row.teacher.top);
+    const Long index = first + Lanes::index(), at = index < rows ? index : rows - 1;
+    const Teacher of_t(teacher + at * classes * DISTILL_TEACHER::size, static_cast<int>(classes));
+    const Student of_s(student + at * classes * DISTILL_STUDENT::size, static_cast<int>(classes));
+    const Output output{out, rows, index};
+    Row row(temperatures);
+    sweep(row, of_t, of_s);
+    find_top(row.teacher, of_t), find_top(row.student, of_s);
+    [[maybe_unused]] const Side mine = row.student;
+    row.merge<Lanes::GROUP>();
+    const int by = turn % Lanes::GROUPS;
+    const Parts& found = parts[turn++ % 2];
+    if constexpr (Lanes::GROUPS > 1) {
+      leave(row, parts[(turn + 1) % 2][Lanes::group()]);
+      __syncthreads();
     }
-    add_up(row, above);
-    if (index < rows && Lanes::lane() == 0)
-      write_pair(row, at, classes, above, out, rows, index);
+    const bool writes = index < rows && Lanes::group() == by && Lanes::leads();
+    if constexpr (DISTILL_ABOVE) {
+      const int top = Lanes::GROUPS > 1 ? top_of(found) : row.teacher.top;
+      const int chosen = against ? static_cast<int>(against[at]) : top;
+      const double above = count_above(mine, of_s, chosen);
+      if (writes) output.write(ABOVE, above);
+    }
+    if (Lanes::group() == by) {
+      if constexpr (Lanes::GROUPS > 1) {
+        fetch(row, found[Lanes::lane() % Lanes::GROUPS]);
+        row.agree<Lanes::GROUPS>();
+        row.merge<Lanes::GROUPS>();
+      }
+      if (writes) write_pair(row, of_t.classes, output);
+    }
+    if constexpr (DISTILL_OVERLAP) {
+      if constexpr (Lanes::GROUPS > 1) {
+        if (Lanes::group() == by && Lanes::leads()) {
+          whole[0] = row.teacher.reference, whole[1] = row.teacher.total;
+          whole[2] = row.student.reference, whole[3] = row.student.total;
+        }
+        __syncthreads();
+        row.teacher.reference = static_cast<Real>(whole[0]), row.teacher.total = whole[1];
+        row.student.reference = static_cast<Real>(whole[2]), row.student.total = whole[3];
+      }
+      const double shared = overlap(row.teacher, row.student, of_t, of_s);
+      if (writes) output.write(OVERLAP, shared);
+    }
   }
 }

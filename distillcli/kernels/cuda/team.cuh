@@ -6,10 +6,9 @@
 
 namespace distill {
 
-constexpr int BLOCK = 256;
+constexpr int BLOCK = 128;
 constexpr int WARP = 32;
-[[maybe_unused]] constexpr int WARPS = BLOCK / WARP;
-constexpr int MOST = 24;  // numbers that are reduced at once
+constexpr unsigned EVERYONE = 0xffffffffu;
 
 struct Add {
   DISTILL_INLINE double operator()(double a, double b) const { return a + b; }
@@ -18,45 +17,48 @@ struct Largest {
   DISTILL_INLINE double operator()(double a, double b) const { return larger(a, b); }
 };
 
-// `LANES` threads: a power of two up to a warp, or the whole block. All threads of the block call
-// `reduce` together.
+// Each thread's numbers -> those of `LANES` neighbours, a power of two within a warp, for each of
+// them. All threads of the warp call it together.
+template <int LANES, int N, class Reduce>
+DISTILL_INLINE void reduce(double (&values)[N], Reduce combine) {
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+#pragma unroll
+    for (int step = LANES / 2; step > 0; step /= 2)
+      values[i] = combine(values[i], __shfl_xor_sync(EVERYONE, values[i], step));
+}
+
+template <int LANES> DISTILL_INLINE double sum_of(double value) {
+  double values[1] = {value};
+  reduce<LANES>(values, Add());
+  return values[0];
+}
+
+// `LANES` threads: a power of two up to a warp, or the whole block. A group is its part within a
+// warp.
 template <int LANES> struct Team {
   static_assert(LANES <= WARP || LANES == BLOCK, "a team is a part of a warp, or the block");
   static constexpr int COUNT = BLOCK / LANES;
+  static constexpr int GROUP = LANES < WARP ? LANES : WARP;
+  static constexpr int GROUPS = LANES / GROUP;
 
   DISTILL_INLINE static int lane() { return static_cast<int>(threadIdx.x) % LANES; }
   DISTILL_INLINE static int index() { return static_cast<int>(threadIdx.x) / LANES; }
+  DISTILL_INLINE static int group() { return lane() / GROUP; }
+  DISTILL_INLINE static bool leads() { return lane() % GROUP == 0; }
 
-  // Every thread's numbers -> those of the team, for each of its threads.
-  template <int N, class Reduce>
-  DISTILL_INLINE static void reduce(double (&values)[N], Reduce combine) {
-    static_assert(N <= MOST, "there is no more room");
-#pragma unroll
-    for (int i = 0; i < N; ++i)
-#pragma unroll
-      for (int step = smaller(LANES, WARP) / 2; step > 0; step /= 2)
-        values[i] = combine(values[i], __shfl_xor_sync(0xffffffffu, values[i], step));
-    if constexpr (LANES > WARP) across(values, combine);
-  }
-
-  template <int N, class Reduce>
-  DISTILL_INLINE static void across(double (&values)[N], Reduce combine) {
-    __shared__ double parts[WARPS][MOST];
-    __shared__ double whole[MOST];
-    const int thread = static_cast<int>(threadIdx.x);
-    if (thread % WARP == 0)
-#pragma unroll
-      for (int i = 0; i < N; ++i) parts[thread / WARP][i] = values[i];
+  // The sum over the team. All threads of the block call it together.
+  DISTILL_INLINE static double sum(double value) {
+    const double mine = sum_of<GROUP>(value);
+    if constexpr (GROUPS == 1) return mine;
+    __shared__ double parts[GROUPS];
     __syncthreads();
-    if (thread < N) {
-      double found = parts[0][thread];
-#pragma unroll
-      for (int warp = 1; warp < WARPS; ++warp) found = combine(found, parts[warp][thread]);
-      whole[thread] = found;
-    }
+    if (leads()) parts[group()] = mine;
     __syncthreads();
+    double whole = parts[0];
 #pragma unroll
-    for (int i = 0; i < N; ++i) values[i] = whole[i];
+    for (int i = 1; i < GROUPS; ++i) whole += parts[i];
+    return whole;
   }
 };
 

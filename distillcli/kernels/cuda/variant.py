@@ -9,7 +9,9 @@ SOURCES = Path(__file__).parent
 SOURCE = "rows.cu"
 NAMES = ("alone", "pair")
 STANDARD = "-std=c++17"
-BLOCK = 256  # threads
+BLOCK = 128  # threads
+MOST_TEMPERATURES = 4  # that one sweep takes
+MOST_CLASSES = 2**30  # that a class is counted to in 32 bits
 
 # The types in which scores may lie in the memory of the device, and their names in the sources.
 STORED = {
@@ -21,14 +23,15 @@ STORED = {
 REALS = {"float32": "float", "float64": "double"}
 
 # The columns that the kernels write, [rows] each, in the order of `Column` in the source.
-SIDE = ("max", "top", "total", "entropy", "finite", "tempered")
+SIDE = ("max", "top", "total", "entropy", "finite")
 COLUMNS = (
     *(f"teacher_{name}" for name in SIDE),
     *(f"student_{name}" for name in SIDE),
-    *("forward", "reverse", "squares", "cosine", "above"),
+    *("squares", "cosine", "above", "overlap"),
 )
+AT_A_TEMPERATURE = ("teacher_tempered", "student_tempered", "forward", "reverse")
 # What may be asked for beside the highest scores and their classes.
-ASKED = ("forward", "reverse", "squares", "cosine", "above", "ones")
+ASKED = ("forward", "reverse", "squares", "cosine", "above", "ones", "overlap")
 
 
 @cache
@@ -55,7 +58,9 @@ class Variant:
         real: the type of the arithmetic.
         lanes: threads that share a row.
         asked: names of ASKED.
-        tempered: whether the temperature of the divergences is not 1.
+        temperatures: of the divergences, how many.
+        squarings: how often an exponential at the first of them is squared to be that at 1; None
+            where that does not do.
     """
 
     teacher: str
@@ -63,7 +68,8 @@ class Variant:
     real: str
     lanes: int
     asked: frozenset[str] = frozenset()
-    tempered: bool = True
+    temperatures: int = 1
+    squarings: int | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -74,9 +80,19 @@ class Variant:
             f"-DDISTILL_STUDENT=distill::{STORED[self.student]}",
             f"-DDISTILL_REAL={REALS[self.real]}",
             f"-DDISTILL_LANES={self.lanes}",
-            f"-DDISTILL_TEMPERED={int(self.tempered)}",
+            f"-DDISTILL_TEMPERATURES={self.temperatures}",
+            f"-DDISTILL_SQUARINGS={-1 if self.squarings is None else self.squarings}",
             *(f"-DDISTILL_{name.upper()}={int(name in self.asked)}" for name in ASKED),
         )
+
+
+SQUARINGS = {1.0: 0, 2.0: 1, 4.0: 2}  # each doubles an error of rounding, so no more
+
+
+def columns(temperatures: int) -> tuple[str, ...]:
+    """The names of all that a kernel writes, those of temperatures with their number."""
+    at = (f"{name}_{index}" for index in range(temperatures) for name in AT_A_TEMPERATURE)
+    return (*COLUMNS, *at)
 
 
 def lanes(classes: int) -> int:
