@@ -80,15 +80,15 @@ def in_row_order(
     Raises:
         What `work` raises, that of an early tile before that of a later one; errors of reading.
     """
-    slabs = Slabs(inputs, grid, machine.backend)
+    slabs = Slabs(inputs, grid, machine.backend, machine.workers)
     fitting = Fitting(grid, machine.backend)
 
-    def computed(tile: Tile) -> list[T]:
-        return fitting.all_of(tile, work)
+    def computed(tiles: Sequence[Tile]) -> list[T]:
+        return [one for tile in tiles for one in fitting.all_of(tile, work)]
 
     def finished() -> list[T]:
-        slab, tiles = pending.popleft()
-        found = [one for some in slab.settled(tiles) for one in some]
+        slab, shares = pending.popleft()
+        found = [one for some in slab.settled(shares) for one in some]
         slabs.release(slab)
         return found
 
@@ -99,9 +99,9 @@ def in_row_order(
             slab = coming
             slab.arrive()
             coming = slabs.begin(readers)
-            tiles = slab.tiles(grid, machine.precision, machine.backend)
-            pending.append((slab, [pool.submit(computed, tile) for tile in tiles]))
-            if len(pending) > 1:
+            shares = slab.shares(machine.precision, machine.backend)
+            pending.append((slab, [pool.submit(computed, tiles) for tiles in shares]))
+            if len(pending) == slabs.feed.computed:
                 yield finished()
         while pending:
             yield finished()

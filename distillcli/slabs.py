@@ -1,10 +1,11 @@
 """Slabs of rows in row order, and how their bytes come to the threads that compute on them.
 
 Two ways. Where any few rows can be read by themselves for the price of their bytes, the thread
-that computes on a tile reads it just before: what it reads is then still in its cache. What is
-packed in larger units, or comes in order only, or is but a few bytes a tile, is read ahead, a whole
-slab into a buffer that is used again, while earlier slabs are computed: in pieces on several
-threads where it can be cut. Of what is read tile by tile, the system is told to fetch the next
+that computes on a tile reads it just before: what it reads is then still in its cache. Of rows that
+are packed together it reads what some neighbouring tiles need, and computes on all of these. What
+is packed in larger units than that, or comes in order only, or is but a few bytes a tile, is read
+ahead, a whole slab into a buffer that is used again, while earlier slabs are computed: in pieces on
+several threads where it can be cut. Of what is not read ahead, the system is told to fetch the next
 slab from the disk where it does not hold it already.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
+from math import gcd
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -24,33 +26,105 @@ from distillcli.batches.inputs import Input
 from distillcli.batches.tiles import Raw, Tile
 from distillcli.formats import Reader
 
-BUFFERS = 3  # one being read, one being computed, one being finished
 LEAST = 2**17  # bytes of a tile: less is not worth a read of its own
+COMPUTED = 2, 8  # slabs at once, at least and at most: one being computed, one being finished
 
 T = TypeVar("T")
 
 
-def read_ahead(inputs: Sequence[Input], grid: Grid, backend: Backend) -> list[Input]:
-    """The inputs that are read slab by slab; the others are read tile by tile."""
-    return [item for item in inputs if not _by_tile(item, grid, backend)]
+@dataclass(frozen=True)
+class Feed:
+    """How the rows of a run come to its threads.
+
+    Args:
+        at_once: by role, how many rows a thread reads at once before it computes on them, a tile
+            or some of them; the inputs that are not named are read ahead, slab by slab.
+        share: how many rows one thread computes on before it takes others.
+        computed: how many slabs are computed at once, at most.
+    """
+
+    at_once: Mapping[str, int]
+    share: int
+    computed: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[Input], grid: Grid, backend: Backend, workers: int) -> "Feed":
+        """For so many threads: each is to find another share when it is done with one."""
+        least, most = COMPUTED
+        if backend.device != "cpu":
+            return cls({}, grid.tile_rows, least)
+        found = {item.role: _at_once(item.reader, grid) for item in inputs}
+        at_once = {role: rows for role, rows in found.items() if rows is not None}
+        share = max(at_once.values(), default=grid.tile_rows)
+        shares = -(-grid.slab_rows // share)
+        ahead = (item.reader for item in inputs if item.role not in at_once)
+        if any(_worth_a_read(reader, grid) for reader in ahead):
+            return cls(at_once, share, least)
+        return cls(at_once, share, min(most, max(least, -(-2 * workers // shares))))
+
+    @property
+    def buffers(self) -> int:
+        """For each slab that is computed, and one that is read."""
+        return self.computed + 1
 
 
-def _by_tile(item: Input, grid: Grid, backend: Backend) -> bool:
-    worth = grid.at_once * item.reader.row_bytes >= LEAST
-    return backend.device == "cpu" and worth and item.reader.splits(grid.at_once)
+def _at_once(reader: Reader, grid: Grid) -> int | None:
+    if not _worth_a_read(reader, grid):
+        return None
+    for rows in _steps(grid):
+        if reader.splits(gcd(rows, grid.origin)):
+            return rows
+    loosely = reader.splits(gcd(grid.slab_rows, grid.origin), loosely=True)
+    return grid.slab_rows if loosely else None
+
+
+def _worth_a_read(reader: Reader, grid: Grid) -> bool:
+    return grid.tile_rows * reader.row_bytes >= LEAST
+
+
+def _steps(grid: Grid) -> Iterator[int]:
+    """What a thread may read at once: a tile, a part of a slab, or all of it."""
+    rows = grid.tile_rows
+    while rows < grid.slab_rows:
+        if grid.slab_rows % rows == 0:
+            yield rows
+        rows *= 2
+    yield grid.slab_rows
+
+
+@dataclass
+class _Rows:
+    """Rows of one input that a thread has read."""
+
+    start: int
+    stop: int
+    buffer: Raw
+
+    def part(self, start: int, stop: int) -> Raw:
+        return self.buffer[start - self.start : stop - self.start]
 
 
 class _Own(threading.local):
-    """The buffers that a thread reads its tiles into, by role."""
+    """What a thread has read by itself, by role."""
 
     def __init__(self) -> None:
-        self.buffers: dict[str, Raw] = {}
+        self.rows: dict[str, _Rows] = {}
 
-    def read(self, item: Input, start: int, stop: int) -> Raw:
-        """Rows of an input; they stand until the thread reads the next ones."""
-        if len(self.buffers.get(item.role, ())) < stop - start:
-            self.buffers[item.role] = item.reader.empty(stop - start)
-        return item.reader.read(start, stop, self.buffers[item.role][: stop - start])
+    def read(self, item: Input, start: int, stop: int) -> _Rows:
+        """Rows of an input, as they were read last or anew.
+
+        They stand until the thread reads others.
+        """
+        held = self.rows.get(item.role)
+        if held is not None and (held.start, held.stop) == (start, stop):
+            return held
+        self.rows.pop(item.role, None)
+        buffer = None if held is None else held.buffer
+        if buffer is None or len(buffer) < stop - start:
+            buffer = item.reader.empty(stop - start)
+        item.reader.read(start, stop, buffer[: stop - start])
+        self.rows[item.role] = _Rows(start, stop, buffer)
+        return self.rows[item.role]
 
 
 @dataclass
@@ -60,6 +134,8 @@ class Slab:
     start: int
     stop: int
     inputs: Mapping[str, Input]
+    grid: Grid
+    feed: Feed
     buffers: dict[str, Raw]
     own: _Own
     reads: list[Future[Any]] = field(default_factory=list)
@@ -88,15 +164,20 @@ class Slab:
         for item in self.inputs.values():
             item.reader.check_unchanged()
 
-    def tiles(self, grid: Grid, precision: npt.DTypeLike, backend: Backend) -> Iterator[Tile]:
-        """The tiles of the grid that lie in this slab."""
-        for start, stop in grid.tiles(self.start, self.stop):
-            yield Tile(start, stop, self.inputs, self._rows, precision, backend, grid.at_once)
+    def shares(self, precision: npt.DTypeLike, backend: Backend) -> Iterator[list[Tile]]:
+        """The tiles of the grid that lie in this slab, those together that are for one thread."""
+        for start, stop in self.grid.cut(self.start, self.stop, self.feed.share):
+            yield [
+                Tile(*bounds, self.inputs, self._rows, precision, backend, self.grid.at_once)
+                for bounds in self.grid.tiles(start, stop)
+            ]
 
     def _rows(self, role: str, start: int, stop: int) -> Raw:
         if role in self.buffers:
             return self.buffers[role][start - self.start : stop - self.start]
-        return self.own.read(self.inputs[role], start, stop)
+        first, last = self.grid.around(start, self.feed.at_once[role])
+        at_once = max(first, self.start), min(last, self.stop)
+        return self.own.read(self.inputs[role], *at_once).part(start, stop)
 
 
 def _buffer(reader: Reader, rows: int, backend: Backend) -> Raw:
@@ -110,15 +191,16 @@ def _buffer(reader: Reader, rows: int, backend: Backend) -> Raw:
 class Slabs:
     """All slabs in row order; each is begun before it is needed, and given back after use."""
 
-    def __init__(self, inputs: Sequence[Input], grid: Grid, backend: Backend) -> None:
+    def __init__(self, inputs: Sequence[Input], grid: Grid, backend: Backend, workers: int) -> None:
         self._inputs = {item.role: item for item in inputs}
-        self._ahead = read_ahead(inputs, grid, backend)
+        self._grid, self.feed = grid, Feed.of(inputs, grid, backend, workers)
+        self._ahead = [item for item in inputs if item.role not in self.feed.at_once]
         self._own = _Own()
         self._bounds = grid.slabs()
         rows = min(grid.slab_rows, grid.rows)
         self._free = deque(
             {item.role: _buffer(item.reader, rows, backend) for item in self._ahead}
-            for _ in range(BUFFERS)
+            for _ in range(self.feed.buffers)
         )
 
     def begin(self, pool: Executor) -> Slab | None:
@@ -130,7 +212,8 @@ class Slabs:
         bounds = next(self._bounds, None)
         if bounds is None:
             return None
-        slab = Slab(*bounds, self._inputs, self._free.popleft(), self._own)
+        buffers = self._free.popleft()
+        slab = Slab(*bounds, self._inputs, self._grid, self.feed, buffers, self._own)
         slab.check_unchanged()
         slab.reads = [pool.submit(read) for read in self._reads(slab)]
         return slab

@@ -21,7 +21,16 @@ from format_files import (
 )
 
 from distillcli.errors import MismatchError
-from distillcli.formats import FORMATS, Reader, describe, open_layers, open_rows, widen
+from distillcli.formats import (
+    FORMATS,
+    Reader,
+    chunks,
+    describe,
+    open_layers,
+    open_rows,
+    pieces,
+    widen,
+)
 
 LITTLE = ("<f2", "<f4", "<f8", "bfloat16")
 SHAPES = ((1, 1), (7, 3), (61, 19), (257, 130), (5, 11, 4), (3, 40, 17), (1, 50, 6))
@@ -368,6 +377,24 @@ class TestHdf5Chunked(TestHdf5):
 
     chunk = (4, 9, 5)
     user_block = 512
+
+
+class TestHdf5ChunksByPieces(TestHdf5Chunked):
+    """The same, every part of a row read straight to its place, over gaps of some of them."""
+
+    @pytest.fixture(autouse=True)
+    def _always(self, monkeypatch):
+        monkeypatch.setattr(chunks, "LINE", 0)
+        monkeypatch.setattr(pieces, "GAP", 24)
+
+
+class TestHdf5ChunksOneByOne(TestHdf5ChunksByPieces):
+    """The same where the system's own call is not found."""
+
+    @pytest.fixture(autouse=True)
+    def _without(self, monkeypatch):
+        monkeypatch.setattr(pieces, "_preadv", None)
+        monkeypatch.setattr(pieces, "MOST", 3)
 
 
 class TestHdf5RowChunks(TestHdf5):

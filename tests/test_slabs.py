@@ -22,6 +22,7 @@ from distillcli.batches.tiles import Tile
 from distillcli.errors import FormatError
 from distillcli.fold import Machine, in_row_order
 from distillcli.formats import Reader, chunks, inflating, open_rows
+from distillcli.slabs import Feed
 
 ROWS, CLASSES = 3000, 50
 SCORES = np.random.default_rng(0).normal(0, 2, (ROWS, CLASSES)).astype("<f4")
@@ -182,18 +183,63 @@ def test_each_library_inflates(tmp_path: Path, store: str, inflate: str) -> None
     assert "is damaged" in error.value.problem or "wrong checksum" in error.value.problem
 
 
-def test_what_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies in larger units than a tile, and what is too little to read tile by tile."""
+def test_what_a_thread_reads_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies together in larger units than a slab, and what is too little, is read ahead."""
     monkeypatch.setattr(slabs, "LEAST", 4 * CLASSES * 64)
-    ahead = {}
+    at_once = {}
     for store in STORES:
         folder = tmp_path / store
         folder.mkdir()
         with opened(folder, store) as reader:
             for rows in (64, 32):
                 grid = Grid(first=0, stop=ROWS, tile_rows=rows, slab_rows=192)
-                items = slabs.read_ahead([Input("student", reader)], grid, choose("cpu"))
-                ahead[store, rows] = bool(items)
-    tile_by_tile = {store for store in STORES if not ahead[store, 64]}
-    assert tile_by_tile == {"npy", "npz", "contiguous", "chunks of whole rows", "gzip as tiles"}
-    assert all(ahead[store, 32] for store in STORES)
+                feed = Feed.of([Input("student", reader)], grid, choose("cpu"), 2)
+                at_once[store, rows] = feed.at_once.get("student")
+    assert {store: rows for (store, tile), rows in at_once.items() if rows and tile == 64} == {
+        "npy": 64,
+        "npz": 64,
+        "contiguous": 64,
+        "chunks of whole rows": 64,
+        "chunks of parts of rows": 192,
+        "gzip as tiles": 64,
+    }
+    assert all(at_once[store, 32] is None for store in STORES)
+
+
+@pytest.mark.parametrize(
+    ("store", "tile", "threads", "expected"),
+    [
+        ("npy", 64, 1, (64, 2)),
+        ("npy", 64, 8, (64, 6)),
+        ("npy", 64, 100, (64, 8)),
+        ("npy", 192, 3, (192, 6)),
+        ("chunks of parts of rows", 64, 2, (192, 4)),
+        ("gzip", 64, 8, (64, 2)),
+        ("gzip as tiles", 32, 1, (64, 2)),
+        ("gzip as tiles", 16, 4, (64, 3)),
+    ],
+)
+def test_every_thread_finds_something_to_do(
+    tmp_path: Path,
+    store: str,
+    tile: int,
+    threads: int,
+    expected: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slabs for two shares a thread, up to some; two where much is read ahead into buffers."""
+    monkeypatch.setattr(slabs, "LEAST", 0)
+    with opened(tmp_path, store) as reader:
+        grid = Grid(first=0, stop=ROWS, tile_rows=tile, slab_rows=192)
+        feed = Feed.of([Input("student", reader)], grid, choose("cpu"), threads)
+    assert (feed.share, feed.computed) == expected
+
+
+def test_batches_that_begin_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed rows are read by the threads only where batches end where chunks do."""
+    monkeypatch.setattr(slabs, "LEAST", 0)
+    with opened(tmp_path, "gzip as tiles") as reader:
+        for first, expected in [(0, 64), (128, 64), (5, None), (32, None)]:
+            grid = Grid(first, ROWS, tile_rows=64, slab_rows=192, origin=first, whole=True)
+            feed = Feed.of([Input("student", reader)], grid, choose("cpu"), 2)
+            assert feed.at_once.get("student") == expected

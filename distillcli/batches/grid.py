@@ -107,7 +107,16 @@ class Grid:
         return _steps(self.first, self.stop, self.slab_rows, self.origin)
 
     def tiles(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        return _steps(start, stop, self.tile_rows, self.origin)
+        return self.cut(start, stop, self.tile_rows)
+
+    def cut(self, start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+        """`start` to `stop`, cut into steps of so many rows of the grid."""
+        return _steps(start, stop, rows, self.origin)
+
+    def around(self, row: int, rows: int) -> tuple[int, int]:
+        """The step of so many rows that a row lies in."""
+        start = row - (row - self.origin) % rows
+        return start, start + rows
 
 
 def _power_of_two(number: int) -> int:

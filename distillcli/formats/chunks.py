@@ -4,7 +4,6 @@ Nothing is unpacked beyond the size of a chunk, whatever the packed bytes would 
 """
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from distillcli.errors import FormatError
-from distillcli.formats import inflating
 from distillcli.formats.elements import Array, Element
-from distillcli.formats.readers import boxes
-from distillcli.formats.strided import ByteSource
+from distillcli.formats.files import InputFile
+from distillcli.formats.pieces import address
+from distillcli.formats.readers import Grain, boxes
+from distillcli.formats.strided import contiguous_strides
+from distillcli.formats.unpacking import unpack
 
 HELD_LIMIT = 64 << 20  # unpacked chunks kept for the next read
-LITTLE = sys.byteorder == "little"
+LINE = 512  # bytes: shorter parts of rows are copied by way of a place in the cache
+SCRATCH = 1 << 18  # bytes of that place
 
 Cell = tuple[int, ...]
 
@@ -44,7 +46,7 @@ class ChunkTable:
 class ChunkedArray:
     """An array in chunks, or one part of it along its first axis (`prefix`)."""
 
-    source: ByteSource
+    source: InputFile
     whole: tuple[int, ...]
     table: ChunkTable
     element: Element
@@ -67,12 +69,12 @@ class ChunkedArray:
             self.source, self.whole, self.table, self.element, self.swapped, self.where, prefix
         )
 
-    def grain(self, lead: int) -> int:
-        """The rows of a chunk; 1 where a part of a chunk can be read, and is whole rows."""
+    def grain(self, lead: int) -> Grain:
+        """The rows of a chunk; one where a part of a chunk can be read, and is whole rows."""
         first = len(self.prefix)
         if not self.table.filters and self.table.shape[first + 1 :] == self.whole[first + 1 :]:
-            return 1
-        return self._rows_of_chunk(lead)
+            return Grain()
+        return Grain(self._rows_of_chunk(lead), packed=bool(self.table.filters))
 
     def _rows_of_chunk(self, lead: int) -> int:
         return self.table.shape[len(self.prefix)] * prod(self.shape[1:lead])
@@ -103,23 +105,49 @@ class ChunkedArray:
     def _read_region(
         self, region: tuple[slice, ...], target: Array, used: dict[Cell, Array]
     ) -> None:
+        if not self.table.filters:
+            self._read_plain(region, target)
+            return
         for cell, inside, place in _cells(region, self.table.shape):
-            if not self.table.filters:
-                self._read_plain(cell, inside, target[place])
-                continue
             if cell not in used:
                 used[cell] = self._unpacked(cell)
             target[place] = used[cell][inside]
 
-    def _read_plain(self, cell: Cell, inside: tuple[slice, ...], target: Array) -> None:
-        """Read those rows of a plain chunk that are wanted, straight to their place if whole."""
-        offset = int(self.table.offsets[cell]) + inside[0].start * self._row_bytes
+    def _read_plain(self, region: tuple[slice, ...], target: Array) -> None:
+        """The same of chunks that lie in the file as they are, straight to their place."""
+        *others, last = zip(region, self.table.shape, strict=True)
+        axes = [list(_along(*axis)) for axis in others]
+        for parts in itertools.product(*axes, list(_bands(*last))):
+            cells, inside, place = zip(*parts, strict=True)
+            self._read_band(self.table.offsets[cells], inside, target[place])
+
+    def _read_band(self, offsets: Array, inside: tuple[slice, ...], target: Array) -> None:
+        """One part of each of the chunks at `offsets`, which are neighbours along the last axis."""
         if target.shape[1:] == self.table.shape[1:] and target.flags.c_contiguous:
-            self.source.read_into(target, offset)
+            self.source.read_into(target, int(offsets[0]) + inside[0].start * self._row_bytes)
             return
-        rows = np.empty((len(target), *self.table.shape[1:]), self.element.dtype)
-        self.source.read_into(rows, offset)
-        target[...] = rows[(slice(None), *inside[1:])]
+        line = (inside[-1].stop - inside[-1].start) * self.element.itemsize
+        if line < LINE and self._row_bytes <= SCRATCH:
+            for part, offset in zip(np.split(target, len(offsets), -1), offsets, strict=True):
+                self._copy(int(offset), inside, part)
+            return
+        at = offsets + inside[-1].start * self.element.itemsize
+        to = address(target) + line * np.arange(len(offsets))
+        steps = contiguous_strides(self.table.shape, self.element.itemsize)
+        for along, step, stride in zip(inside[:-1], steps, target.strides, strict=False):
+            at = np.add.outer(at, step * np.arange(along.start, along.stop))
+            to = np.add.outer(to, stride * np.arange(along.stop - along.start))
+        self.source.read_lines(at.reshape(-1), to.reshape(-1), line)
+
+    def _copy(self, offset: int, inside: tuple[slice, ...], target: Array) -> None:
+        """A part of one chunk, by way of rows of it that fit into the cache."""
+        first, *others = inside
+        step = max(1, SCRATCH // self._row_bytes)
+        scratch = np.empty((min(step, len(target)), *self.table.shape[1:]), self.element.dtype)
+        for start in range(0, len(target), step):
+            rows = scratch[: len(target) - start]
+            self.source.read_into(rows, offset + (first.start + start) * self._row_bytes)
+            target[start : start + step] = rows[(slice(None), *others)]
 
     @cached_property
     def _row_bytes(self) -> int:
@@ -173,81 +201,14 @@ def _along(part: slice, size: int) -> Iterator[tuple[int, slice, slice]]:
         yield index, inside, place
 
 
-def unpack(
-    packed: Array, filters: tuple[str, ...], skipped: int, size: int, itemsize: int
-) -> Array:
-    """Undo the filters of one chunk, last one first.
-
-    Raises:
-        ValueError: it is damaged, or does not unpack to `size` bytes.
+def _bands(part: slice, size: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Along one axis again, chunks of which the same part is wanted together: one that is cut,
+    all whole ones, one that is cut.
     """
-    data = packed
-    for index, name in reversed(list(enumerate(filters))):
-        if not skipped >> index & 1:
-            data = _UNDO[name](data, size, itemsize)
-    if len(data) != size:
-        raise ValueError(f"unpacks to {len(data):,} bytes, {size:,} are declared")
-    return data
-
-
-def _inflate(data: Array, size: int, itemsize: int) -> Array:
-    limit = size + 4  # a checksum may stand behind the values
-    stream = inflating.stream()
-    try:
-        values = stream.decompress(data.data, limit + 1)
-    except inflating.Damaged as error:
-        raise ValueError(f"is damaged: {error}") from error
-    if len(values) > limit:
-        raise ValueError(f"unpacks to more than the {size:,} bytes that are declared")
-    if not stream.eof:
-        raise ValueError("is damaged: its packed bytes end early")
-    return np.frombuffer(values, np.uint8)
-
-
-def _unshuffle(data: Array, size: int, itemsize: int) -> Array:
-    """Bring together the bytes of each value: first all first bytes are stored, then all second.
-
-    Neighbours are joined to words of twice the width until there is one word a value: several
-    times as fast as one transposition.
-    """
-    if len(data) % itemsize:
-        raise ValueError(f"unpacks to {len(data):,} bytes, {size:,} are declared")
-    planes = data.reshape(itemsize, -1)
-    while len(planes) > 1:
-        low, high = (planes[::2], planes[1::2]) if LITTLE else (planes[1::2], planes[::2])
-        bits = 8 * planes.itemsize
-        planes = high.astype(f"u{2 * planes.itemsize}")
-        planes <<= bits
-        planes |= low
-    return planes.reshape(-1).view(np.uint8)
-
-
-def _check_sum(data: Array, size: int, itemsize: int) -> Array:
-    """Take off and compare the Fletcher-32 checksum."""
-    if len(data) < 4:
-        raise ValueError("is damaged: its checksum is missing")
-    stored = int(data[-4:].view("<u4")[0])
-    if any((a - b) % 65535 for a, b in zip(fletcher32(data[:-4]), _halves(stored), strict=True)):
-        raise ValueError("is damaged: its checksum is wrong")
-    return data[:-4]
-
-
-def _halves(stored: int) -> tuple[int, int]:
-    return stored & 0xFFFF, stored >> 16
-
-
-def fletcher32(data: Array) -> tuple[int, int]:
-    """Both sums of the checksum modulo 65535, over big-endian 16-bit words."""
-    words = np.frombuffer(data.tobytes() + b"\0" * (len(data) % 2), ">u2")
-    first = second = 0
-    for begin in range(0, len(words), 1 << 16):
-        block = words[begin : begin + (1 << 16)].astype(np.uint64)
-        total = int(block.sum())
-        weights = np.arange(len(block), 0, -1, dtype=np.uint64)
-        second += len(block) * first + int((block * weights).sum())
-        first = (first + total) % 65535
-        second %= 65535
-    return first, second
-
-
-_UNDO = {"gzip": _inflate, "shuffle": _unshuffle, "fletcher32": _check_sum}
+    whole = -(-part.start // size) * size, part.stop // size * size
+    edges = (min(part.stop, whole[0]), max(part.start, whole[1]))
+    for start, stop in itertools.pairwise(sorted({part.start, *edges, part.stop})):
+        first = start // size
+        inside = slice(start - first * size, min(stop - first * size, size))
+        place = slice(start - part.start, stop - part.start)
+        yield slice(first, -(-stop // size)), inside, place

@@ -10,6 +10,7 @@ from typing import Any
 
 from distillcli.errors import ChangedError, DataError, FormatError, MissingError
 from distillcli.formats.inflating import crc32
+from distillcli.formats.pieces import Numbers, read_pieces, rest, runs
 
 BLOCK = 1 << 16
 BLOCKS = 64
@@ -77,11 +78,26 @@ class InputFile:
             try:
                 got = os.preadv(self._fd, [view], offset)
             except OSError as error:
-                problem = f"cannot be read at byte {offset:,}: {error.strerror}"
-                raise DataError(self.where, problem) from error
+                raise self._unreadable(error, offset) from error
             if got == 0:
-                raise ChangedError(self.where, f"ends at byte {offset:,}; it was cut while read")
+                raise self._cut(offset)
             view, offset = view[got:], offset + got
+
+    def read_lines(self, at: Numbers, to: Numbers, size: int) -> None:
+        """Fill lines of `size` bytes, at the addresses `to`, with what lies at the offsets `at`.
+
+        Raises:
+            As `read_into`.
+        """
+        for offset, pieces in runs(at, to, size):
+            while len(pieces):
+                try:
+                    got = read_pieces(self._fd, pieces, offset)
+                except OSError as error:
+                    raise self._unreadable(error, offset) from error
+                if got == 0:
+                    raise self._cut(offset)
+                pieces, offset = rest(pieces, got), offset + got
 
     def read(self, count: int, offset: int) -> bytes:
         """Up to `count` bytes from `offset` on: fewer only at the end of the file."""
@@ -89,6 +105,12 @@ class InputFile:
         buffer = bytearray(count)
         self.read_into(buffer, offset)
         return bytes(buffer)
+
+    def _unreadable(self, error: OSError, offset: int) -> DataError:
+        return DataError(self.where, f"cannot be read at byte {offset:,}: {error.strerror}")
+
+    def _cut(self, offset: int) -> ChangedError:
+        return ChangedError(self.where, f"ends at byte {offset:,}; it was cut while read")
 
     def expect(self, begin: int, end: int) -> None:
         """Have the system fetch bytes that will be read soon, where it does not hold them.

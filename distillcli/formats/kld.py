@@ -20,7 +20,7 @@ from distillcli.errors import FormatError, MissingError
 from distillcli.formats.declared import Dataset, Declaration
 from distillcli.formats.elements import Array, Element, element_of
 from distillcli.formats.files import InputFile
-from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.readers import ArrayInfo, Grain, StoredArray
 from distillcli.formats.storage import Attribute, Storage
 from distillcli.formats.strided import StridedArray
 
@@ -232,9 +232,9 @@ class _Rows:
         np.multiply(bits, scale, out=out, dtype=np.float32, casting="unsafe")
         np.add(out, lowest, out=out)
 
-    def grain(self, lead: int) -> int | None:
-        """1: rows lie one after the other."""
-        return 1
+    def grain(self, lead: int) -> Grain:
+        """One row: they lie one after the other."""
+        return Grain()
 
     def expect(self, start: int, stop: int, lead: int) -> None:
         """Have the system fetch rows that will be read soon."""

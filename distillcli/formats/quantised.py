@@ -8,7 +8,7 @@ from distillcli.errors import FormatError
 from distillcli.formats.elements import Array, Element, element_of, widen
 from distillcli.formats.needs import Need
 from distillcli.formats.paths import Location
-from distillcli.formats.readers import StoredArray
+from distillcli.formats.readers import Grain, StoredArray
 
 FLOAT32 = element_of("f4", None, "")
 
@@ -33,7 +33,7 @@ class QuantisedArray:
         """Rows of it, as they are stored."""
         self.array.read(start, stop, out, lead)
 
-    def grain(self, lead: int) -> int | None:
+    def grain(self, lead: int) -> Grain | None:
         """How many rows are packed together."""
         return self.array.grain(lead)
 
@@ -87,9 +87,9 @@ class ScaledArray:
         scales.read(start, stop, factors, lead)
         return widen(factors, scales.element, np.float32)
 
-    def grain(self, lead: int) -> int | None:
+    def grain(self, lead: int) -> Grain | None:
         """How many rows are packed together."""
-        if self.scales is not None and self.scales.grain(lead) != 1:
+        if self.scales is not None and self.scales.grain(lead) != Grain():
             return None
         return self.array.grain(lead)
 

@@ -27,6 +27,18 @@ class ArrayInfo:
     readable: bool
 
 
+@dataclass(frozen=True)
+class Grain:
+    """How many rows lie together, and whether a part of them costs as much as all."""
+
+    rows: int = 1
+    packed: bool = True
+
+    def splits(self, step: int, *, loosely: bool) -> bool:
+        """Whether rows may be cut at multiples of `step`."""
+        return step % self.rows == 0 or (loosely and not self.packed)
+
+
 class StoredArray(Protocol):
     """An array in an open file, not yet in memory."""
 
@@ -44,9 +56,9 @@ class StoredArray(Protocol):
     def read(self, start: int, stop: int, out: Array, lead: int) -> None:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
 
-    def grain(self, lead: int) -> int | None:
-        """How many rows are packed together: 1 where each can be read by itself for the price of
-        its bytes; None where rows come one after the other only."""
+    def grain(self, lead: int) -> Grain | None:
+        """How many rows lie together: one where each can be read by itself for the price of its
+        bytes; None where rows come one after the other only."""
 
     def expect(self, start: int, stop: int, lead: int) -> None:
         """Have the system fetch rows that will be read soon, where it does not hold them."""
@@ -141,8 +153,11 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def splits(self, step: int) -> bool:
-        """Whether rows cut at multiples of `step` cost no more than all at once, in any order."""
+    def splits(self, step: int, *, loosely: bool = False) -> bool:
+        """Whether rows cut at multiples of `step` cost no more than all at once, in any order.
+
+        `loosely`: or little more, where the steps are not small.
+        """
 
     @abstractmethod
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
@@ -209,17 +224,17 @@ class ArrayReader(Reader):
             self._array.read(start, stop, out, self.lead)
         return out
 
-    def splits(self, step: int) -> bool:
-        """Whether nothing that is packed together is cut at multiples of `step`."""
+    def splits(self, step: int, *, loosely: bool = False) -> bool:
+        """Whether nothing that lies together is cut at multiples of `step`."""
         grain = self._array.grain(self.lead)
-        return grain is not None and step % grain == 0
+        return grain is not None and grain.splits(step, loosely=loosely)
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut between what is packed together, about a megabyte each."""
         grain = self._array.grain(self.lead)
         if grain is None:
             return [(start, stop)]
-        step = grain * max(1, PIECE_BYTES // (grain * self.row_bytes))
+        step = grain.rows * max(1, PIECE_BYTES // (grain.rows * self.row_bytes))
         cuts = [start, *range((start // step + 1) * step, stop, step), stop]
         return list(pairwise(cuts))
 

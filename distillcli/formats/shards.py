@@ -81,11 +81,11 @@ class Shards(Reader):
                 reader.read(at - begin, end - begin, out[at - start : end - start])
         return out
 
-    def splits(self, step: int) -> bool:
+    def splits(self, step: int, *, loosely: bool = False) -> bool:
         """Whether every shard, wherever it begins, can be cut at these rows."""
         begins = [0, *self._ends[:-1]]
         shards = zip(self._known, begins, strict=True)
-        return all(reader.splits(gcd(step, begin)) for reader, begin in shards)
+        return all(reader.splits(gcd(step, begin), loosely=loosely) for reader, begin in shards)
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The pieces of each shard."""

@@ -14,7 +14,7 @@ from distillcli.formats.declared import DAMAGED, FAMILY, declaration
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile, sample_crc
 from distillcli.formats.inflating import crc32
-from distillcli.formats.readers import StoredArray
+from distillcli.formats.readers import Grain, StoredArray
 
 SUFFIX = ".json"
 LIMIT = 256 << 20
@@ -123,9 +123,9 @@ class CheckedArray:
                 rows = self._block(index, first, last, lead)
                 out[begin - start : end - start] = rows[begin - first : end - first]
 
-    def grain(self, lead: int) -> int | None:
+    def grain(self, lead: int) -> Grain | None:
         """The rows of a block: one that is read in part is read whole."""
-        return self.blocks.rows if self.array.grain(lead) else None
+        return Grain(self.blocks.rows) if self.array.grain(lead) else None
 
     def expect(self, start: int, stop: int, lead: int) -> None:
         """Have the system fetch rows that will be read soon."""

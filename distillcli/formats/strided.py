@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from distillcli.formats.elements import Array, Element
-from distillcli.formats.readers import boxes
+from distillcli.formats.readers import Grain, boxes
 
 COLUMN_BUFFER = 8 << 20
 GAP = 4096  # bytes: reading over a gap this small costs less than another read
@@ -54,9 +54,9 @@ class StridedArray:
         if self.swapped:
             out.byteswap(inplace=True)
 
-    def grain(self, lead: int) -> int | None:
-        """1: rows lie one after the other; None in Fortran order, and in a stream."""
-        return None if self.source.streamed or not self._in_row_order else 1
+    def grain(self, lead: int) -> Grain | None:
+        """One row: they lie one after the other; None in Fortran order, and in a stream."""
+        return None if self.source.streamed or not self._in_row_order else Grain()
 
     def expect(self, start: int, stop: int, lead: int) -> None:
         """Have the system fetch rows that will be read soon, where they lie together."""

@@ -13,7 +13,7 @@ from distillcli.config import LayerPair
 from distillcli.errors import DataError
 from distillcli.metrics import asked
 from distillcli.planning.plan import Part
-from distillcli.slabs import BUFFERS, read_ahead
+from distillcli.slabs import Feed
 from distillcli.strategy.batchwise import related_rows
 from distillcli.strategy.cka import NAMES
 from distillcli.strategy.measures import Scoring
@@ -53,7 +53,7 @@ def needed(passes: Passes, what: Scoring, fitted: Sequence[LayerPair]) -> tuple[
         _tiles(passes, grid),
         *_relations(passes, grid),
         *_positions(passes, grid),
-        _row_values(what, grid),
+        _row_values(passes, what, grid),
         *_quantiles(what, grid.rows),
         *_fits(passes, fitted),
         *_moments(passes, what.metrics),
@@ -118,30 +118,36 @@ def _compiler(passes: Passes) -> Iterator[Part]:
 
 def _slabs(passes: Passes, grid: Grid) -> Iterator[Part]:
     """What is read ahead."""
-    rows, row_bytes = min(grid.slab_rows, grid.rows), _row_bytes_ahead(passes, grid)
-    if row_bytes:
-        why = f"{BUFFERS} buffers of {rows:,} rows, as they are stored"
-        yield Part("read ahead", BUFFERS * rows * row_bytes, why)
+    feed, rows = _feed(passes, grid), min(grid.slab_rows, grid.rows)
+    ahead = [item for item in passes.inputs if item.role not in feed.at_once]
+    if ahead:
+        why = f"{feed.buffers} buffers of {rows:,} rows, as they are stored"
+        size = rows * sum(item.reader.row_bytes for item in ahead)
+        yield Part("read ahead", feed.buffers * size, why)
 
 
 def _own_tiles(passes: Passes, grid: Grid) -> Iterator[Part]:
     """What each thread reads by itself."""
-    rows, threads = min(grid.at_once, grid.rows), _threads(passes, grid)
-    row_bytes = passes.inputs.row_bytes - _row_bytes_ahead(passes, grid)
-    if row_bytes:
-        why = f"{rows:,} rows as they are stored, for each thread"
-        yield Part("reading", threads * rows * row_bytes, why)
+    feed, threads = _feed(passes, grid), _threads(passes, grid)
+    if feed.at_once:
+        why = f"{min(feed.share, grid.rows):,} rows as they are stored, for each thread"
+        size = sum(
+            min(rows, grid.rows) * passes.inputs[role].reader.row_bytes
+            for role, rows in feed.at_once.items()
+        )
+        yield Part("reading", threads * size, why)
 
 
-def _row_bytes_ahead(passes: Passes, grid: Grid) -> int:
-    ahead = read_ahead(list(passes.inputs), grid, passes.machine.backend)
-    return sum(item.reader.row_bytes for item in ahead)
+def _feed(passes: Passes, grid: Grid) -> Feed:
+    machine = passes.machine
+    return Feed.of(list(passes.inputs), grid, machine.backend, machine.workers)
 
 
 def _threads(passes: Passes, grid: Grid) -> int:
-    """How many threads find something to do: there may be fewer tiles in two slabs."""
-    rows = min(grid.rows, 2 * grid.slab_rows)
-    return min(passes.machine.workers, -(-rows // grid.tile_rows))
+    """How many threads find something to do: there may be fewer shares in all slabs at once."""
+    feed = _feed(passes, grid)
+    rows = min(grid.rows, feed.computed * grid.slab_rows)
+    return min(passes.machine.workers, -(-rows // feed.share))
 
 
 def _tiles(passes: Passes, grid: Grid) -> Part:
@@ -178,10 +184,11 @@ def _positions(passes: Passes, grid: Grid) -> Iterator[Part]:
         yield Part("positions", size, f"{longest:,} x {longest:,} positions of sequences, a thread")
 
 
-def _row_values(what: Scoring, grid: Grid) -> Part:
+def _row_values(passes: Passes, what: Scoring, grid: Grid) -> Part:
     rows, columns = min(grid.slab_rows, grid.rows), len(what.measure.names)
-    why = f"{columns} numbers for each of {rows:,} rows, {BUFFERS + 1} times"
-    return Part("row values", (BUFFERS + 1) * rows * columns * FLOAT, why)
+    times = _feed(passes, grid).buffers + 1
+    why = f"{columns} numbers for each of {rows:,} rows, {times} times"
+    return Part("row values", times * rows * columns * FLOAT, why)
 
 
 def _quantiles(what: Scoring, rows: int) -> Iterator[Part]:
@@ -195,14 +202,14 @@ def _quantiles(what: Scoring, rows: int) -> Iterator[Part]:
 
 
 def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
-    """The second moments of pairs of layers: the sums, and those of the cells of two slabs, or
-    their rows where these come in parts."""
+    """The second moments of pairs of layers: the sums, and those of the cells of all slabs that are
+    computed at once, or their rows where these come in parts."""
     progressive = passes.config.progressive
     if progressive is None or not set(NAMES) & set(names):
         return
     batch = related_rows(passes.config)
     grid = passes.grid(list(passes.inputs.items), products=True, batch=batch)
-    rows = min(grid.rows, 2 * grid.slab_rows)
+    rows = min(grid.rows, _feed(passes, grid).computed * grid.slab_rows)
     cells = -(-rows // PRODUCT_ROWS) + 1
     size = several = 0
     for pair in set(progressive.layer_mapping):
@@ -215,12 +222,12 @@ def _moments(passes: Passes, names: Sequence[str]) -> Iterator[Part]:
 
 
 def _fits(passes: Passes, fitted: Sequence[LayerPair]) -> Iterator[Part]:
-    """The sums of products of a pair, and those of all tiles of two slabs on their way there."""
+    """The sums of products of a pair, and those of all tiles that are on their way there."""
     if not fitted:
         return
     grid = passes.grid(list(passes.inputs.items), products=True)
-    rows = min(grid.slab_rows, grid.rows)
-    tiles = 2 * -(-rows // grid.tile_rows)
+    rows = min(grid.rows, _feed(passes, grid).computed * grid.slab_rows)
+    tiles = -(-rows // grid.tile_rows)
     size = 0
     for pair in fitted:
         student, teacher = widths(passes.inputs, pair)

@@ -129,7 +129,7 @@ class Derived(Reader):
         """That of the other one."""
         return self._reader.fingerprint()
 
-    def splits(self, step: int) -> bool:
+    def splits(self, step: int, *, loosely: bool = False) -> bool:
         """They are few bytes a row, and read ahead."""
         return False
 

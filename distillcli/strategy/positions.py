@@ -73,9 +73,9 @@ class Whole(Derived):
         self._reader.read(start * self._positions, stop * self._positions, rows)
         return out
 
-    def splits(self, step: int) -> bool:
+    def splits(self, step: int, *, loosely: bool = False) -> bool:
         """As its positions do."""
-        return self._reader.splits(step * self._positions)
+        return self._reader.splits(step * self._positions, loosely=loosely)
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Those of its positions, cut between sequences."""

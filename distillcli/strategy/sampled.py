@@ -144,7 +144,8 @@ def _tiles(passes: Passes) -> Iterator[Tile]:
         return reader.read(start, stop, reader.empty(stop - start))
 
     machine = passes.machine
-    anywhere = all(item.reader.splits(ANYWHERE) for item in inputs if item.classes is not None)
+    scores = (item.reader for item in inputs if item.classes is not None)
+    anywhere = all(reader.splits(ANYWHERE, loosely=True) for reader in scores)
     several = anywhere and passes.rows_taken >= 2 * rows
     for start in (passes.first, middle) if several else (passes.first,):
         stop = min(start + rows, passes.stop)

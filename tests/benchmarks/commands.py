@@ -187,7 +187,7 @@ def reading(config: Config) -> Run:
         with opened(config) as inputs:
             passes = Passes.over(config, inputs, choose("cpu"), silent)
             roles = list(inputs.items)
-            grid, items = passes.grid(roles), inputs.only(roles)
+            grid, items = passes.grid(roles, by_kernel=True), inputs.only(roles)
             read = in_row_order(
                 lambda tile: [tile.stored(role) is None for role in roles],
                 items,

@@ -16,7 +16,7 @@ from distillcli.formats.files import InputFile
 from distillcli.formats.hdf5.described import Chunked, Contiguous, Described
 from distillcli.formats.hdf5.file import OpenFile
 from distillcli.formats.hdf5.process import Process, Service, allowance
-from distillcli.formats.readers import ArrayInfo, StoredArray
+from distillcli.formats.readers import ArrayInfo, Grain, StoredArray
 from distillcli.formats.storage import Attribute, Storage
 from distillcli.formats.strided import StridedArray, contiguous_strides
 
@@ -217,7 +217,7 @@ class _Unpacked:
         """Rows [start, stop) of the array with its first `lead` axes flattened, into `out`."""
         self.file.read_into(out, self.described, self.name, self.prefix, start, stop, lead)
 
-    def grain(self, lead: int) -> int | None:
+    def grain(self, lead: int) -> Grain | None:
         """None: the library unpacks one part at a time."""
         return None
 
