@@ -10,7 +10,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,20 @@ def wall(work: Callable[[], Any]) -> Run:
         return time.perf_counter() - started
 
     return run
+
+
+@dataclass
+class Metered:
+    """A run, and the processor seconds of this process that each of its turns takes."""
+
+    run: Run
+    busy: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        started = time.process_time()
+        seconds = self.run()
+        self.busy.append(time.process_time() - started)
+        return seconds
 
 
 def paired(ours: Run, theirs: Run, repeats: int = 5, warm_up: int = 1) -> Pair:
