@@ -98,9 +98,9 @@ def in_row_order(
         while coming is not None:
             slab = coming
             slab.arrive()
-            coming = slabs.begin(readers)
             shares = slab.shares(machine.precision, machine.backend)
             pending.append((slab, [pool.submit(computed, tiles) for tiles in shares]))
+            coming = slabs.begin(readers)
             if len(pending) == slabs.feed.computed:
                 yield finished()
         while pending:

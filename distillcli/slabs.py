@@ -24,6 +24,7 @@ from distillcli.backend import Backend
 from distillcli.batches.grid import Grid
 from distillcli.batches.inputs import Input
 from distillcli.batches.tiles import Raw, Tile
+from distillcli.errors import DataError
 from distillcli.formats import Reader
 
 LEAST = 2**17  # bytes of a tile: less is not worth a read of its own
@@ -98,10 +99,11 @@ class _Rows:
 
     start: int
     stop: int
+    rows: Raw
     buffer: Raw
 
     def part(self, start: int, stop: int) -> Raw:
-        return self.buffer[start - self.start : stop - self.start]
+        return self.rows[start - self.start : stop - self.start]
 
 
 class _Own(threading.local):
@@ -122,9 +124,9 @@ class _Own(threading.local):
         buffer = None if held is None else held.buffer
         if buffer is None or len(buffer) < stop - start:
             buffer = item.reader.empty(stop - start)
-        item.reader.read(start, stop, buffer[: stop - start])
-        self.rows[item.role] = _Rows(start, stop, buffer)
-        return self.rows[item.role]
+        rows = item.reader.read(start, stop, buffer[: stop - start])
+        self.rows[item.role] = held = _Rows(start, stop, rows, buffer)
+        return held
 
 
 @dataclass
@@ -188,6 +190,16 @@ def _buffer(reader: Reader, rows: int, backend: Backend) -> Raw:
     return buffer
 
 
+def _done(read: Callable[[], Any]) -> Future[Any]:
+    """What has been read on this thread; what goes wrong is told when its turn comes."""
+    done: Future[Any] = Future()
+    try:
+        done.set_result(read())
+    except DataError as error:
+        done.set_exception(error)
+    return done
+
+
 class Slabs:
     """All slabs in row order; each is begun before it is needed, and given back after use."""
 
@@ -206,6 +218,8 @@ class Slabs:
     def begin(self, pool: Executor) -> Slab | None:
         """The next slab, whose reading has begun on threads of the pool; None at the end.
 
+        What is little is read at once: to wake a thread for it takes longer.
+
         Raises:
             ChangedError: a file is not as it was when it was opened.
         """
@@ -215,18 +229,23 @@ class Slabs:
         buffers = self._free.popleft()
         slab = Slab(*bounds, self._inputs, self._grid, self.feed, buffers, self._own)
         slab.check_unchanged()
-        slab.reads = [pool.submit(read) for read in self._reads(slab)]
+        slab.reads = [
+            one
+            for role, item in self._inputs.items()
+            for one in self._begun(slab, role, item, pool)
+        ]
         return slab
 
-    def _reads(self, slab: Slab) -> Iterator[Callable[[], Any]]:
-        """What is to be read ahead, each part on a thread of its own."""
-        for role, item in self._inputs.items():
-            if role in slab.buffers:
-                for start, stop in item.reader.pieces(slab.start, slab.stop):
-                    out = slab.buffers[role][start - slab.start : stop - slab.start]
-                    yield partial(item.reader.read, start, stop, out)
-            else:
-                yield partial(item.reader.expect, slab.start, slab.stop)
+    def _begun(self, slab: Slab, role: str, item: Input, pool: Executor) -> Iterator[Future[Any]]:
+        reader = item.reader
+        if role not in slab.buffers:
+            yield _done(partial(reader.expect, slab.start, slab.stop))
+            return
+        little = (slab.stop - slab.start) * reader.row_bytes < LEAST
+        for start, stop in reader.pieces(slab.start, slab.stop):
+            out = slab.buffers[role][start - slab.start : stop - slab.start]
+            read = partial(reader.read, start, stop, out)
+            yield _done(read) if little else pool.submit(read)
 
     def release(self, slab: Slab) -> None:
         """Take a slab's buffers back."""

@@ -1,6 +1,7 @@
 """An array that lies in a file as plain values at a fixed distance, read without mapping it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Protocol
 
@@ -64,7 +65,7 @@ class StridedArray:
             row_bytes = prod(self.shape[lead:]) * self.element.itemsize
             self.source.expect(self.offset + start * row_bytes, self.offset + stop * row_bytes)
 
-    @property
+    @cached_property
     def _in_row_order(self) -> bool:
         return self.strides == contiguous_strides(self.shape, self.element.itemsize)
 
