@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
-from math import gcd
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -38,8 +37,8 @@ class Feed:
     """How the rows of a run come to its threads.
 
     Args:
-        at_once: by role, how many rows a thread reads at once before it computes on them, a tile
-            or some of them; the inputs that are not named are read ahead, slab by slab.
+        at_once: by role, how many rows a thread reads at once before it computes on them; the
+            inputs that are not named are read ahead, slab by slab.
         share: how many rows one thread computes on before it takes others.
         computed: how many slabs are computed at once, at most.
     """
@@ -54,43 +53,19 @@ class Feed:
         least, most = COMPUTED
         if backend.device != "cpu":
             return cls({}, grid.tile_rows, least)
-        found = {item.role: _at_once(item.reader, grid) for item in inputs}
+        worth = [item for item in inputs if grid.at_once * item.reader.row_bytes >= LEAST]
+        found = {item.role: grid.read_at_once(item.reader) for item in worth}
         at_once = {role: rows for role, rows in found.items() if rows is not None}
-        share = max(at_once.values(), default=grid.tile_rows)
-        shares = -(-grid.slab_rows // share)
-        ahead = (item.reader for item in inputs if item.role not in at_once)
-        if any(_worth_a_read(reader, grid) for reader in ahead):
+        share = max(grid.tile_rows, *at_once.values(), 0)
+        if len(at_once) < len(worth):
             return cls(at_once, share, least)
+        shares = -(-grid.slab_rows // share)
         return cls(at_once, share, min(most, max(least, -(-2 * workers // shares))))
 
     @property
     def buffers(self) -> int:
         """For each slab that is computed, and one that is read."""
         return self.computed + 1
-
-
-def _at_once(reader: Reader, grid: Grid) -> int | None:
-    if not _worth_a_read(reader, grid):
-        return None
-    for rows in _steps(grid):
-        if reader.splits(gcd(rows, grid.origin)):
-            return rows
-    loosely = reader.splits(gcd(grid.slab_rows, grid.origin), loosely=True)
-    return grid.slab_rows if loosely else None
-
-
-def _worth_a_read(reader: Reader, grid: Grid) -> bool:
-    return grid.tile_rows * reader.row_bytes >= LEAST
-
-
-def _steps(grid: Grid) -> Iterator[int]:
-    """What a thread may read at once: a tile, a part of a slab, or all of it."""
-    rows = grid.tile_rows
-    while rows < grid.slab_rows:
-        if grid.slab_rows % rows == 0:
-            yield rows
-        rows *= 2
-    yield grid.slab_rows
 
 
 @dataclass
@@ -113,14 +88,8 @@ class _Own(threading.local):
         self.rows: dict[str, _Rows] = {}
 
     def read(self, item: Input, start: int, stop: int) -> _Rows:
-        """Rows of an input, as they were read last or anew.
-
-        They stand until the thread reads others.
-        """
-        held = self.rows.get(item.role)
-        if held is not None and (held.start, held.stop) == (start, stop):
-            return held
-        self.rows.pop(item.role, None)
+        """Rows of an input; they stand until the thread reads others of it."""
+        held = self.rows.pop(item.role, None)
         buffer = None if held is None else held.buffer
         if buffer is None or len(buffer) < stop - start:
             buffer = item.reader.empty(stop - start)
@@ -177,9 +146,18 @@ class Slab:
     def _rows(self, role: str, start: int, stop: int) -> Raw:
         if role in self.buffers:
             return self.buffers[role][start - self.start : stop - self.start]
-        first, last = self.grid.around(start, self.feed.at_once[role])
-        at_once = max(first, self.start), min(last, self.stop)
-        return self.own.read(self.inputs[role], *at_once).part(start, stop)
+        held = self.own.rows.get(role)
+        if held is None or not held.start <= start <= stop <= held.stop:
+            held = self.own.read(self.inputs[role], *self._at_once(role, start, stop))
+        return held.part(start, stop)
+
+    def _at_once(self, role: str, start: int, stop: int) -> tuple[int, int]:
+        """What to read where rows are asked for: in this slab, all that lie together with them."""
+        rows = self.feed.at_once[role]
+        if rows == self.grid.at_once:
+            return start, stop
+        start, stop = self.grid.around(start, stop, rows)
+        return max(start, self.start), min(stop, self.stop)
 
 
 def _buffer(reader: Reader, rows: int, backend: Backend) -> Raw:

@@ -243,3 +243,43 @@ def test_batches_that_begin_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
             grid = Grid(first, ROWS, tile_rows=64, slab_rows=192, origin=first, whole=True)
             feed = Feed.of([Input("student", reader)], grid, choose("cpu"), 2)
             assert feed.at_once.get("student") == expected
+
+
+def test_tiles_that_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that lie together are read at once, up to a tile, and handed out piece by piece."""
+    monkeypatch.setattr(slabs, "LEAST", 0)
+    read: list[tuple[int, int]] = []
+    expected = {"npy": 16, "chunks of parts of rows": 64, "gzip as tiles": 64, "gzip": None}
+    for store, rows in expected.items():
+        folder = tmp_path / store
+        folder.mkdir()
+        read.clear()
+        with opened(folder, store) as reader:
+            grid = Grid(first=5, stop=2990, tile_rows=64, slab_rows=192, piece_rows=16)
+            assert grid.read_at_once(reader) == rows
+            found = _pieces_of(reader, grid, read, monkeypatch)
+        np.testing.assert_array_equal(np.concatenate(found), SCORES[5:2990])
+        if rows is not None:
+            aligned = [span for span in read if span[0] >= 64]
+            assert aligned == [(at, min(at + rows, 2990)) for at in range(64, 2990, rows)]
+
+
+def _pieces_of(
+    reader: Reader, grid: Grid, read: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> list[np.ndarray[Any, Any]]:
+    """All rows, asked for a piece at a time; what is read on the way is noted."""
+    ask = reader.read
+
+    def noted(start: int, stop: int, out: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        read.append((start, stop))
+        return ask(start, stop, out)
+
+    def work(tile: Tile) -> np.ndarray[Any, Any]:
+        starts = range(tile.start, tile.stop, tile.at_once)
+        pieces = [(start, min(tile.stop, start + tile.at_once)) for start in starts]
+        return np.concatenate([tile.rows_of("student", *piece).copy() for piece in pieces])
+
+    monkeypatch.setattr(reader, "read", noted)
+    machine = Machine(choose("cpu"), 1, "float32")
+    item = Input("student", reader)
+    return [rows for slab in in_row_order(work, [item], grid, machine) for rows in slab]

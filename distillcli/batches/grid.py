@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
 from distillcli.batches.inputs import Input
+from distillcli.formats import Reader
 
 SLAB_BYTES = 32 * 2**20
 SLAB_ROWS = 2**17  # at most: with few classes the values of the rows are larger than the rows
@@ -88,15 +89,18 @@ class Grid:
     def _swept(cls, inputs: Sequence[Input], first: int, stop: int, rows: int) -> "Grid":
         """Tiles that a kernel sweeps over, so many rows at once."""
         piece = min(SWEPT_ROWS, _power_of_two(rows))
-        ahead = any(item.is_scores and not item.reader.splits(piece) for item in inputs)
-        size = SLAB_BYTES if ahead else SWEPT_SLAB * SLAB_BYTES
-        slab = min(SLAB_ROWS, size // sum(item.reader.row_bytes for item in inputs))
-        tile = max(piece, min(SWEPT_ROWS, _power_of_two(slab // SWEPT_TILES)))
-        return cls(first, stop, tile, max(tile, slab - slab % tile), piece_rows=piece)
+        row_bytes = sum(item.reader.row_bytes for item in inputs)
+        for size in (SWEPT_SLAB * SLAB_BYTES, SLAB_BYTES):
+            slab = min(SLAB_ROWS, size // row_bytes)
+            tile = max(piece, min(SWEPT_ROWS, _power_of_two(slab // SWEPT_TILES)))
+            grid = cls(first, stop, tile, max(tile, slab - slab % tile), piece_rows=piece)
+            if all(grid.read_at_once(item.reader) for item in inputs if item.is_scores):
+                break
+        return grid
 
     @property
     def at_once(self) -> int:
-        """How many rows are read at once where that is up to the thread that computes on them."""
+        """How many rows are read at once, at least, by the thread that computes on them."""
         return self.piece_rows or self.tile_rows
 
     @property
@@ -113,10 +117,22 @@ class Grid:
         """`start` to `stop`, cut into steps of so many rows of the grid."""
         return _steps(start, stop, rows, self.origin)
 
-    def around(self, row: int, rows: int) -> tuple[int, int]:
-        """The step of so many rows that a row lies in."""
-        start = row - (row - self.origin) % rows
-        return start, start + rows
+    def around(self, start: int, stop: int, rows: int) -> tuple[int, int]:
+        """The steps of so many rows that `start` to `stop` lie in."""
+        return start - (start - self.origin) % rows, stop + (self.origin - stop) % rows
+
+    def read_at_once(self, reader: Reader) -> int | None:
+        """How many rows of an input a thread may read before it computes on them.
+
+        None where it is cheaper to read what many threads need at once.
+        """
+        rows, most = self.at_once, self.tile_rows if self.piece_rows else self.slab_rows
+        while rows < most:
+            if reader.splits(gcd(rows, self.slab_rows, self.origin)):
+                return rows
+            rows *= 2
+        cut = gcd(most, self.slab_rows, self.origin)
+        return most if reader.splits(cut, loosely=True) else None
 
 
 def _power_of_two(number: int) -> int:

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from distillcli.backend import choose, one_blas_thread
+from distillcli.batches.tiles import Tile
 
 one_blas_thread()
 
@@ -203,7 +204,7 @@ def reading(config: Config) -> Run:
             roles = list(inputs.items)
             grid, items = passes.grid(roles, by_kernel=True), inputs.only(roles)
             read = in_row_order(
-                lambda tile: [tile.stored(role) is None for role in roles],
+                lambda tile: [_piece_by_piece(tile, role) for role in roles],
                 items,
                 grid,
                 passes.machine,
@@ -212,6 +213,11 @@ def reading(config: Config) -> Run:
                 pass
 
     return wall(work)
+
+
+def _piece_by_piece(tile: Tile, role: str) -> None:
+    for start in range(tile.start, tile.stop, tile.at_once):
+        tile.rows_of(role, start, min(tile.stop, start + tile.at_once))
 
 
 @contextmanager
