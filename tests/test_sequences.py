@@ -152,7 +152,9 @@ def test_terms_by_sequence_and_by_position_in_one_pass(tmp_path: Path) -> None:
     assert found.terms["kl"] == alone.loss
     total = sum(found.weights[name] * value for name, value in found.terms.items())
     assert found.loss == pytest.approx(total, rel=1e-12)
-    assert "weigh a sequence" in found.facts["conventions"]
+    told = found.facts["conventions"].split("; ")
+    names = "attention, minilm_relation"
+    assert f"{names} within sequences, which weigh as many positions as count" in told
 
 
 @pytest.mark.parametrize("by", ["mask", "skip_first", "labels", "bad rows"])
@@ -218,10 +220,8 @@ def test_a_row_for_each_sequence(tmp_path: Path, projection: str | None) -> None
         assert found.terms[name] == pytest.approx(by_position.terms[name], rel=1e-12)
     alone = scored(tmp_path, {"strategy": "response", **LOGITS, "losses": [{"name": "kl"}]})
     assert found.terms["kl"] == alone.loss
-    assert (
-        "mse = mean over dimensions of (teacher - student)^2, mean over positions"
-        in (found.facts["conventions"])
-    )
+    told = found.facts["conventions"].split("; ")
+    assert "mse averaged over the positions of a sequence" in told
     if projection is None:
         whole = np.ones(REAL.shape, bool)
         assert found.terms["mse"] == pytest.approx(expected("mse", sides, whole), rel=1e-12)
@@ -312,6 +312,10 @@ def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:
     assert pairs == [("mse", 0, 1, 0.75), ("mse", 1, 0, 0.25), ("attention", 2, 2, 1.0)]
     again = scored(tmp_path, found.facts["config"])
     assert again.terms == found.terms
+    path = written(tmp_path / "c.yaml", {**config, "losses": [{"name": "mse"}, own]})
+    plan = distill("validate", path, "--format", "json").data["layers"]
+    assert [(one["term"], one["student"], one["teacher"], one["weight"]) for one in plan] == pairs
+    assert "attention        2        2  1.0000        5        5" in distill("validate", path).out
     told = refused(tmp_path / "c.yaml", {**config, "losses": [{**own, "layer_mapping": [[2, 3]]}]})
     assert "losses[0].layer_mapping[0]: there is no layer 3 in teacher_hidden" in told
     del layers["projection"]

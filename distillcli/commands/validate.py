@@ -118,7 +118,9 @@ def _layers(passes: Passes, what: Scoring) -> Iterator[PlannedLayer]:
         student, teacher = widths(passes.inputs, (layer.student, layer.teacher))
         needed = student != teacher and not term.known.any_width
         matrix = _described(progressive.projection) if needed else None
-        yield PlannedLayer(layer.student, layer.teacher, layer.weight, student, teacher, matrix)
+        pair = layer.student, layer.teacher
+        name = None if term.name == "hidden" else term.name
+        yield PlannedLayer(*pair, layer.weight, student, teacher, matrix, name)
 
 
 def _described(projection: Projection) -> str:

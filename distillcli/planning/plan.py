@@ -29,7 +29,11 @@ class Part:
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """A pair of layers and what brings the student's width to the teacher's, if anything."""
+    """A pair of layers of a term, and what brings the student to the teacher's width, if anything.
+
+    Attributes:
+        term: None for the strategy's own.
+    """
 
     student: int
     teacher: int
@@ -37,6 +41,7 @@ class PlannedLayer:
     student_width: int
     teacher_width: int
     projection: str | None
+    term: str | None = None
 
 
 @dataclass(frozen=True)

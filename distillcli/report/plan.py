@@ -92,9 +92,12 @@ def _layers(run: Run, page: Page) -> Iterator[RenderableType]:
     layers = run.layers
     if not layers:
         return
+    terms = [one.term or "hidden" for one in layers]
+    several = len(set(terms)) > 1
     yield Text("")
     yield from grid(
         [
+            *([Column("term", [text.escape(term) for term in terms])] if several else []),
             Column("student\nlayer", [str(one.student) for one in layers]),
             Column("teacher\nlayer", [str(one.teacher) for one in layers]),
             Column("weight", text.shares(one.weight for one in layers)),
@@ -107,7 +110,7 @@ def _layers(run: Run, page: Page) -> Iterator[RenderableType]:
             ),
         ],
         page,
-        keys=2,
+        keys=2 + several,
     )
 
 

@@ -57,10 +57,16 @@ def _sums(terms: Sequence[Term]) -> Iterator[str]:
     layers = [term.name for term in terms if term.formula.of_layers]
     if layers:
         yield f"{', '.join(layers)} summed over pairs of layers by their weights"
+    by_position: dict[str, list[str]] = {}
+    for term in terms:
+        if term.formula.positions:
+            by_position.setdefault(term.formula.positions, []).append(term.name)
+    for told, names in by_position.items():
+        yield f"{', '.join(names)} {told}"
     related = [(term.name, term.formula.batch) for term in terms if term.formula.batch is not None]
     if related:
-        names = ", ".join(name for name, _ in related)
-        yield f"{names} in batches of {related[0][1]:,} rows"
+        called = ", ".join(name for name, _ in related)
+        yield f"{called} in batches of {related[0][1]:,} rows"
 
 
 def _metrics(scoring: Scoring, shared: float | None) -> Iterator[str]:

@@ -21,6 +21,7 @@ class Formula:
         values: the other letters, and switches that are on.
         batch: of how many rows a batch is whose rows it relates; None where it does not.
         of_layers: whether it is summed over pairs of layers.
+        positions: what becomes of the positions of layers; empty where each is a row.
     """
 
     text: str
@@ -28,14 +29,15 @@ class Formula:
     values: tuple[str, ...]
     batch: int | None
     of_layers: bool
+    positions: str
 
 
-def formula_of(term: LossTerm, known: Loss, *, batch: int, more: str = "") -> Formula:
+def formula_of(term: LossTerm, known: Loss, *, batch: int, positions: str = "") -> Formula:
     """The formula of a term.
 
     Args:
         batch: rows of a batch, for losses that relate them.
-        more: what is to be told of its value beside.
+        positions: see there.
     """
     parameters = term.loss.parameters
     text = known.formula
@@ -48,11 +50,12 @@ def formula_of(term: LossTerm, known: Loss, *, batch: int, more: str = "") -> Fo
     if known.family == "labels":
         text += " at T = 1"
     return Formula(
-        text=f"{text}, {more}" if more else text,
+        text=text,
         temperature=parameters.get("temperature"),
         values=tuple(_values(known, parameters)),
         batch=batch if known.least_batch is not None else None,
         of_layers=term.on == "hidden",
+        positions=positions,
     )
 
 

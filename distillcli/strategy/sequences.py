@@ -130,8 +130,8 @@ def told_of_positions(loss: Loss, inputs: Inputs) -> str:
     """What a loss makes of the positions of layers, where they are not all one row each."""
     whole = rows_are_whole(inputs)
     if loss.family != "sequences":
-        return "mean over positions" if whole else ""
-    return "" if whole else "over the positions that count, which weigh a sequence"
+        return "averaged over the positions of a sequence" if whole else ""
+    return "" if whole else "within sequences, which weigh as many positions as count"
 
 
 def _check_shapes(inputs: Inputs, term: LossTerm, student: int, teacher: int) -> None:

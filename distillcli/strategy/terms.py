@@ -226,8 +226,8 @@ def _hidden_term(
                 total = layer.weight * part + (0.0 if total is None else total)
         return total
 
-    more = told_of_positions(known, items)
-    formula = formula_of(written, known, batch=related.size, more=more)
+    positions = told_of_positions(known, items)
+    formula = formula_of(written, known, batch=related.size, positions=positions)
     return Term(written, known, formula, rows, layers, columns)
 
 
