@@ -56,7 +56,7 @@ def test_the_cpu_table(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     tables = json.loads(path.read_text())
-    assert len(tables) == 10
+    assert len(tables) == 11
     kernels = {row[2] for row in tables[0]["rows"]}
     assert kernels == {"numpy", "fast"}
 

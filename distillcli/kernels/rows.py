@@ -213,11 +213,10 @@ def _find_entropy(sheet: _Sheet) -> None:
 def _find_of_classes(p: _Sheet, q: _Sheet, asked: Asked, found: Array) -> None:
     """What a pair has class by class, at temperature 1."""
     if asked.of_pair & table.OVERLAP:
-        one, other = (
-            np.multiply(side.exps, side.row(1.0 / side.total), out=side.buffer("share"))
-            for side in (p, q)
-        )
-        found[table.OVERLAP_AT] = p.sum(np.minimum(one, other, out=one))
+        # The lesser of p and q is that of their exponentials once both have one sum.
+        other = np.multiply(q.exps, q.row(p.total / q.total), out=q.buffer("share"))
+        np.minimum(p.exps, other, out=other)
+        found[table.OVERLAP_AT] = q.sum(other) / p.total
     if asked.of_pair & table.ABOVE:
         tops = p.found[table.TOP_AT].astype(np.int64) if asked.tops is None else asked.tops
         chosen = q.row(q.chosen(tops))

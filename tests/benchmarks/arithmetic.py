@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import limits
 import numpy as np
 import scripts
 import torch
@@ -206,6 +207,36 @@ def costs(folder: Path, shapes: Sequence[Shape], repeats: int) -> Table:
     return Table("what metrics cost, and near-identical dumps", head, rows)
 
 
+def bounds(folder: Path, shapes: Sequence[Shape], repeats: int) -> Table:
+    """What the machine does at most, and which share of it the whole reaches."""
+    rows: list[list[Any]] = []
+    for shape in shapes:
+        made, size = arrays(shape, 1.0), 2 * shape[0] * shape[1] * 4 / 1e9
+        with _place(folder) as place:
+            runs = {
+                kernel: ours(config(place, made, shape[2], kernel, "none"), made, {}, "")
+                for kernel in ("numpy", "fast")
+            }
+            for name in limits.LIMITS:
+                runs |= {(name, count): limits.limit(name, made, count) for count in (1, THREADS)}
+            times = dict(zip(runs, in_turn(list(runs.values()), repeats), strict=True))
+        named = f"{shape[0]:,} x {shape[1]:,}"
+        for name, kernel in (
+            ("reading", "fast"), ("exponentials", "numpy"), ("passes", "numpy"), ("loops", "fast"),
+        ):  # fmt: skip
+            one, all_of_them = times[name, 1], times[name, THREADS]
+            whole = times[kernel]
+            rows.append([
+                named, name, size / one.median, size / all_of_them.median,
+                kernel, size / whole.median, ratio(all_of_them, whole),
+            ])  # fmt: skip
+    head = (
+        "rows x classes", "alone", "GB/s, 1 thread", f"GB/s, {THREADS} threads",
+        "kernel", "whole, GB/s", "whole / alone",
+    )  # fmt: skip
+    return Table("what bounds the loss alone, float32", head, rows)
+
+
 @contextmanager
 def _place(folder: Path) -> Iterator[Path]:
     with TemporaryDirectory(dir=folder) as place:
@@ -219,6 +250,7 @@ def table(small: bool = False) -> tuple[str, list[dict[str, Any]]]:
         place = Path(folder)
         found = [speeds(place, shapes, metrics, repeats) for metrics in ("none", "all")]
         found.append(costs(place, [s for s in shapes if s[2] == "float32"], repeats))
+        found.append(bounds(place, [s for s in shapes if s[2] == "float32"], repeats))
     about = f"{THREADS} threads; median of {repeats}; T = {scripts.TEMPERATURE:g}\n"
     text = "\n".join(["## Arithmetic\n", facts(machine()), about, *(one.text() for one in found)])
     return text, [asdict(one) for one in found]
