@@ -3,15 +3,14 @@
 With NVRTC where a wheel of it is installed (nvidia-cuda-nvrtc), and with nvcc where that is.
 """
 
-import ctypes
-import importlib.util
 import re
 import shutil
 import subprocess
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from compilers import compiled, cubin, nvrtc, supported
+from instructions import LOSS, USUAL, counts, disassembler, usual
 
 from distillcli.kernels.cuda.variant import (
     ASKED,
@@ -25,12 +24,12 @@ from distillcli.kernels.cuda.variant import (
 )
 
 ALL = frozenset(ASKED)
-USUAL = frozenset({"forward", "ones", "above", "overlap"})
+WITH_OVERLAP = USUAL | {"overlap"}
 VARIANTS = [
     Variant("float32", "float32", "float32", BLOCK, ALL, 1),
-    Variant("float32", "float32", "float32", BLOCK, USUAL, 1, 1),
-    Variant("bfloat16", "bfloat16", "float32", BLOCK, USUAL, 1, 1),
-    Variant("bfloat16", "bfloat16", "float32", BLOCK, USUAL, MOST_TEMPERATURES, 1),
+    Variant("float32", "float32", "float32", BLOCK, WITH_OVERLAP, 1, 1),
+    Variant("bfloat16", "bfloat16", "float32", BLOCK, WITH_OVERLAP, 1, 1),
+    Variant("bfloat16", "bfloat16", "float32", BLOCK, WITH_OVERLAP, MOST_TEMPERATURES, 1),
     Variant("float16", "float32", "float32", 32, ALL, 1, 2),
     Variant("float64", "float64", "float64", 4, ALL, 1, 0),
     Variant("float32", "float32", "float32", 32, frozenset({"ones"})),
@@ -44,51 +43,6 @@ def named(variant: Variant) -> str:
     asked = "all" if variant.asked == ALL else "-".join(sorted(variant.asked))
     types = f"{variant.teacher}-{variant.student}-{variant.real}"
     return f"{types}-{variant.lanes}-{asked}-{variant.temperatures}"
-
-
-@lru_cache(maxsize=1)
-def nvrtc() -> tuple[ctypes.CDLL | None, str]:
-    """The library from the CUDA wheels, or why there is none."""
-    found = importlib.util.find_spec("nvidia")
-    folders = list(found.submodule_search_locations or ()) if found else []
-    files = [file for folder in folders for file in Path(folder).rglob("libnvrtc.so.*")]
-    if not files:
-        return None, "NVRTC is not installed: pip install nvidia-cuda-nvrtc"
-    return ctypes.CDLL(str(sorted(files)[-1])), ""
-
-
-def compiled(library: ctypes.CDLL, source: str, options: list[str]) -> tuple[int, str, bytes]:
-    """NVRTC's status, its log, and the PTX or machine code."""
-    program = ctypes.c_void_p()
-    made = library.nvrtcCreateProgram(
-        ctypes.byref(program), source.encode(), SOURCE.encode(), 0, None, None
-    )
-    assert made == 0
-    texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    status = library.nvrtcCompileProgram(program, len(options), texts)
-
-    def fetched(size_of: str, get: str) -> bytes:
-        size = ctypes.c_size_t()
-        assert getattr(library, size_of)(program, ctypes.byref(size)) == 0
-        buffer = ctypes.create_string_buffer(size.value)
-        assert getattr(library, get)(program, buffer) == 0
-        return buffer.raw
-
-    log = fetched("nvrtcGetProgramLogSize", "nvrtcGetProgramLog").rstrip(b"\0").decode()
-    code = b""
-    if status == 0:
-        kind = "CUBIN" if any("=sm_" in option for option in options) else "PTX"
-        code = fetched(f"nvrtcGet{kind}Size", f"nvrtcGet{kind}")
-    library.nvrtcDestroyProgram(ctypes.byref(program))
-    return status, log, code
-
-
-def supported(library: ctypes.CDLL) -> set[int]:
-    count = ctypes.c_int()
-    assert library.nvrtcGetNumSupportedArchs(ctypes.byref(count)) == 0
-    found = (ctypes.c_int * count.value)()
-    assert library.nvrtcGetSupportedArchs(found) == 0
-    return set(found)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +98,27 @@ def test_nvcc(variant: Variant, target: str, tmp_path: Path) -> None:
     assert len(told) == 2 * len(NAMES)
     print(f"{target} {named(variant)}: {told}")
     assert all(int(spilled or 0) <= 256 for spilled, _ in told)
+
+
+@pytest.mark.parametrize(
+    ("element", "asked", "most"),
+    [
+        ("bfloat16", LOSS, 18),
+        ("bfloat16", USUAL, 21),
+        ("float16", USUAL, 21),
+        ("float32", LOSS, 24),
+        ("float32", USUAL, 28),
+    ],
+    ids=lambda one: "-".join(sorted(one)) if isinstance(one, frozenset) else str(one),
+)
+def test_instructions_of_a_score(
+    element: str, asked: frozenset[str], most: float, tmp_path: Path
+) -> None:
+    """What memory bandwidth leaves time for, one exponential, and no memory of a thread's own."""
+    if nvrtc()[0] is None or disassembler() is None:
+        pytest.skip("pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm")
+    cubin(usual(element, asked, 2.0, 1), "sm_90", tmp_path / "rows.cubin")
+    found = counts(tmp_path / "rows.cubin", element)
+    assert 10 < found["all"] <= most, found
+    assert found["MUFU"] == 1, found
+    assert found["local"] == 0, found
