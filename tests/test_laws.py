@@ -136,6 +136,28 @@ def test_jsd(pair: tuple[Any, Any], temperature: float, beta: float) -> None:
     assert (value <= most + 1e-6).all()
     exchanged = jsd(teacher=student, student=teacher, beta=1 - beta, **plain)
     assert_same(exchanged, value, teacher.dtype)
+    swapped = jsd(teacher=teacher, student=student, beta=beta, swap_mixture=True, **plain)
+    assert (swapped >= 0).all()
+    other = jsd(teacher=student, student=teacher, beta=1 - beta, swap_mixture=True, **plain)
+    assert_same(other, swapped, teacher.dtype)
+    same = jsd(teacher=teacher, student=teacher.copy(), beta=beta, swap_mixture=True, **plain)
+    assert (same == 0).all()
+
+
+@given(pair=pairs(), temperature=TEMPERATURES)
+@EXAMPLES
+def test_entropies_that_are_left_in(pair: tuple[Any, Any], temperature: float) -> None:
+    """What is added to kl and to skew_kl is the entropy of the teacher at the temperature."""
+    teacher, student = (x.astype("float64") for x in pair)
+    sides = {"teacher": teacher, "student": student, "temperature": temperature}
+    sides["temperature_squared"] = False
+    added = []
+    for name in ("kl", "skew_kl"):
+        loss = LOGIT_LOSSES[name].function
+        plain, more = loss(**sides), loss(**sides, with_entropy=True)
+        added.append(more - plain)
+        assert_same(more, plain + Logits(teacher / temperature).entropy, np.float64)
+    assert (added[0] >= -1e-12).all()
 
 
 @given(pair=pairs(), temperature=TEMPERATURES)
