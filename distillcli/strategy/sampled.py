@@ -139,9 +139,13 @@ def _tiles(passes: Passes) -> Iterator[Tile]:
     rows = max(LEAST, min(MOST, VALUES // width))
     middle = (passes.first + passes.stop) // 2
 
+    buffers: dict[str, Raw] = {}  # for one window after the other: fresh memory is slow at first
+
     def read(role: str, start: int, stop: int) -> Raw:
         reader = inputs[role].reader
-        return reader.read(start, stop, reader.empty(stop - start))
+        if role not in buffers:
+            buffers[role] = reader.empty(stop - start)
+        return reader.read(start, stop, buffers[role][: stop - start])
 
     machine = passes.machine
     scores = (item.reader for item in inputs if item.classes is not None)

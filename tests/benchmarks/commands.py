@@ -11,8 +11,8 @@ from the disk: pages of a file that was just written in small parts are slower t
 
 import argparse
 import json
-import operator
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -366,18 +366,22 @@ def against_h5py(folder: Path, sizes: Sizes) -> Table:
 def growth(folder: Path, sizes: Sizes) -> Table:
     """Rows x1, x2, x4 and x8 without start-up, and the largest resident size of the command.
 
-    What a single row takes is start-up: files are opened, threads begin, sums are finished.
+    Start-up is what a line through the first step and an eighth of it leaves for no rows at all:
+    files are opened, some rows looked at, threads begun, sums finished.
     """
     steps = [sizes.rows // 8 * times for times in (1, 2, 4, 8)]
+    few, first = steps[0] // 8, steps[0]
     with pair(folder, npy, sizes.rows, sizes.classes) as config:
-        fixed, *times = in_turn([scoring(config, rows) for rows in (1, *steps)], *sizes.often)
+        least, *times = in_turn([scoring(config, rows) for rows in (few, *steps)], *sizes.often)
         peaks = [_peak(folder / "config.yaml", rows) for rows in steps]
-    beyond = [Times(tuple(map(operator.sub, one.seconds, fixed.seconds))) for one in times]
+    slopes = [(b - a) / (first - few) for a, b in zip(least.seconds, times[0].seconds, strict=True)]
+    slope = statistics.median(slopes)
+    begun = times[0].median - slope * first
     rows = [
-        [count, one.median, more.median, Pair(beyond[0], more).ratio, peak]
-        for count, one, more, peak in zip(steps, times, beyond, peaks, strict=True)
+        [count, one.median, one.median - begun, (one.median - begun) / (slope * first), peak]
+        for count, one, peak in zip(steps, times, peaks, strict=True)
     ]
-    head = ("rows", "work s", "without start-up s", "times the first", "peak MB")
+    head = ("rows", "work s", f"without start-up ({begun:.3f} s)", "times the first", "peak MB")
     return Table("Rows", head, rows)
 
 
