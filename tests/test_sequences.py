@@ -100,10 +100,10 @@ def test_a_sequence_is_a_row(tmp_path: Path) -> None:
     }
     assert result(tmp_path / "c.yaml", config | listed)["loss"] == stacked["loss"]
     saved(tmp_path, flat=layers[0][0, :, 0])
-    done = distill("score", written(tmp_path / "c.yaml", config | {"teacher_hidden": ["flat.npy"]}))
-    assert done.code == 2
-    assert "has 2 dimensions" in done.err
-    assert "[rows, positions, width] is needed" in done.err
+    config |= {"teacher_hidden": ["flat.npy"], "student_hidden": ["s0.npy"]}
+    config["progressive"]["layer_mapping"] = [[0, 0]]
+    told = refused(tmp_path / "c.yaml", config)
+    assert "flat.npy: has no positions, and minilm_relation compares sequences; save it" in told
 
 
 @pytest.mark.parametrize("command", ["score", "validate"])
@@ -280,6 +280,42 @@ def test_padding_beside_logits_of_whole_sequences(tmp_path: Path, projection: st
     told = distill("score", written(tmp_path / "c.yaml", config)).err
     assert "mask in" in told
     assert "28 rows (7 x 4)" in told
+
+
+def test_pooled_layers_beside_sequences(tmp_path: Path) -> None:
+    """A layer [rows, dim] has rows of its own, which are those of the sequences."""
+    features(tmp_path, (SEQUENCES, POSITIONS, POSITIONS))
+    t, s = normal(3, SEQUENCES, 4), normal(4, SEQUENCES, 4)
+    saved(tmp_path, t=t, s=s)
+    both = {side: [f"{side}.npy", f"{side[0]}.npy"] for side in ("teacher", "student")}
+    config = {**LAYERS, "teacher_hidden": both["teacher"], "student_hidden": both["student"]}
+    own = {"layer_mapping": [[1, 1]]}
+    losses = [{"name": "attention"}, {"name": "mse", **own}, {"name": "nst", **own}]
+    found = scored(tmp_path, {**config, "batch_size": SEQUENCES, "losses": losses})
+    assert found.rows == SEQUENCES
+    assert found.terms["mse"] == pytest.approx(((t - s) ** 2).mean(), rel=1e-12)
+    right = reference.nst(teacher=t.tolist(), student=s.tolist())
+    assert found.terms["nst"] == pytest.approx(right, rel=1e-9)
+    assert "averaged" not in found.facts["conventions"]
+    path = tmp_path / "c.yaml"
+    told = refused(path, {**config, "losses": [{"name": "attention", **own}]})
+    assert (
+        "s.npy: has no positions, and attention compares sequences; save it as [rows, pos" in told
+    )
+    told = refused(
+        path, {**config, "losses": [{"name": "mse", "layer_mapping": [[0, 1]]}, losses[0]]}
+    )
+    assert "is 5 x 5 a sequence, teacher layer 1 4; mse needs the same positions" in told
+
+
+def test_what_is_by_position_beside_logits_of_whole_sequences(tmp_path: Path) -> None:
+    """The way out is told."""
+    features(tmp_path, (SEQUENCES, POSITIONS, POSITIONS))
+    saved(tmp_path, t=normal(3, SEQUENCES, CLASSES), s=normal(4, SEQUENCES, CLASSES))
+    config = {**LAYERS, **LOGITS, "losses": [{"name": "attention"}], "positions": {"skip_first": 1}}
+    done = distill("score", written(tmp_path / "c.yaml", config))
+    assert done.code == 2
+    assert "a row of teacher is a whole sequence: save it by position, or leave out" in done.err
 
 
 def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ SCALES = Need((0, 1, 2, 3), True, "a number for each row or class")
 TOP_INDICES = Need((2, 3), False, "integers [rows, k]", "indices")
 TOP_LOG_Z = Need((1, 2), True, "one number a row")
 LAYERS = Need((2, 3, 4), True, "[rows, dim] or [layers, rows, dim]")
-SEQUENCES = Need((3,), True, "[rows, positions, width]")
+SEQUENCES = Need((2, 3), True, "[rows, positions, width] or [rows, width]")
 SEQUENCE_LAYERS = Need((3, 4), True, "[rows, positions, dim] or [layers, rows, positions, dim]")
 
 

@@ -178,7 +178,8 @@ def _relations(passes: Passes, grid: Grid) -> Iterator[Part]:
 def _positions(passes: Passes, grid: Grid) -> Iterator[Part]:
     """Matrices of all pairs of positions of a sequence, where layers are relations of those."""
     if keeps_together(passes.config):
-        longest = max(item.reader.shape[1] for item in passes.inputs if item.is_hidden)
+        layers = [item.reader.shape for item in passes.inputs if item.is_hidden]
+        longest = max((shape[1] for shape in layers if len(shape) == 3), default=1)
         sequences = max(1, min(grid.tile_rows, grid.rows) // grid.together)
         size = _threads(passes, grid) * COPIES * sequences * longest**2 * FLOAT
         yield Part("positions", size, f"{longest:,} x {longest:,} positions of sequences, a thread")

@@ -39,6 +39,11 @@ def _same_rows(item: Input, first: Input) -> str:
             f"{first.reader.where} has the second half of each context, without its last position: "
             "save logits[:, context // 2 : -1] of the student"
         )
+    if _positions(item) and not _positions(first) and item.reader.shape[0] == first.reader.rows:
+        return (
+            f"a row of {first.role} is a whole sequence: save it by position, or leave out what "
+            "is (positions, shift_labels, tokens, groups)"
+        )
     return SAME_SPLIT
 
 

@@ -36,10 +36,10 @@ def _whole(item: Input) -> Input:
 
 
 def _rows_are_sequences(config: Config, items: Sequence[Input]) -> bool:
-    layers = [item.reader for item in items if item.is_hidden]
-    if not layers or any(reader.lead != 2 for reader in layers):
+    layers = [item.reader for item in items if _is_sequences(item)]
+    others = [item for item in items if not _is_sequences(item)]
+    if not layers:
         return False
-    others = [item for item in items if not item.is_hidden]
     masks = [item.reader.shape for item in others if _of_positions(item)]
     others = [item for item in others if not _of_positions(item)]
     if any(item.reader.lead == 2 for item in others) or config.counting.by_position:
@@ -52,6 +52,10 @@ def _rows_are_sequences(config: Config, items: Sequence[Input]) -> bool:
         return False
     hidden = [term for term in config.terms() if term.on == "hidden"]
     return all(loss_of(term).family == "sequences" for term in hidden)
+
+
+def _is_sequences(item: Input) -> bool:
+    return item.is_hidden and item.reader.lead == 2
 
 
 def _of_positions(item: Input) -> bool:

@@ -5,13 +5,13 @@ whole sequence has a value for each of them, whose mean is that of the sequence;
 not count are left out of it, as if it had been saved without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from distillcli.backend import Array, namespace
-from distillcli.batches.inputs import Mask
+from distillcli.batches.inputs import Input, Mask
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
 from distillcli.errors import ConfigError, DataError, MismatchError, UsageError
@@ -20,7 +20,7 @@ from distillcli.numerics.arrays import row_sum
 from distillcli.strategy.batchwise import Related, loss_of, related_rows, rows_that_count
 from distillcli.strategy.counting import kept_positions
 from distillcli.strategy.inputs import Inputs
-from distillcli.strategy.positions import positions_kept, rows_are_whole
+from distillcli.strategy.positions import keeps_together, positions_kept, rows_are_whole
 from distillcli.strategy.selection import Selection
 
 
@@ -112,36 +112,49 @@ def _part(loss: Loss, x: Array, chosen: Array, tile: Tile) -> Array:
 
 
 def check_sequences(config: Config, inputs: Inputs) -> None:
-    """See that the layers of each pair fit the losses that keep their positions together.
+    """See that the layers of each pair have the same positions, and fit the losses on sequences.
 
     Raises:
         MismatchError: they do not. No projection helps, as the positions would not be those of one
             another.
     """
     assert config.progressive is not None
-    for term in config.terms():
-        if loss_of(term).family == "sequences":
-            for student, teacher in config.layer_pairs(term):
-                _check_shapes(inputs, term, student, teacher)
-                _check_heads(config, inputs, term, student, teacher)
+    for term in config.terms() if rows_are_whole(inputs) or keeps_together(config) else ():
+        for student, teacher in config.layer_pairs(term) if term.on == "hidden" else ():
+            _check_shapes(inputs, term, student, teacher)
+            _check_heads(config, inputs, term, student, teacher)
 
 
-def told_of_positions(loss: Loss, inputs: Inputs) -> str:
+def layers_compared(config: Config, inputs: Inputs, term: LossTerm) -> list[Input]:
+    """The layers that a term compares, if it does."""
+    if term.on != "hidden":
+        return []
+    sides = zip(*config.layer_pairs(term), strict=True)
+    roles = zip(("student_hidden", "teacher_hidden"), sides, strict=True)
+    return [inputs[f"{role}[{index}]"] for role, side in roles for index in side]
+
+
+def told_of_positions(loss: Loss, layers: Iterable[Input]) -> str:
     """What a loss makes of the positions of layers, where they are not all one row each."""
-    whole = rows_are_whole(inputs)
+    whole = rows_are_whole(layers)
     if loss.family != "sequences":
         return "averaged over the positions of a sequence" if whole else ""
     return "" if whole else "within sequences, which weigh as many positions as count"
 
 
 def _check_shapes(inputs: Inputs, term: LossTerm, student: int, teacher: int) -> None:
-    reader = inputs[f"student_hidden[{student}]"].reader
-    own, other = reader.shape[1:], inputs[f"teacher_hidden[{teacher}]"].reader.shape[1:]
-    name = term.loss.name
+    roles = f"student_hidden[{student}]", f"teacher_hidden[{teacher}]"
+    reader, beside = (inputs[role].reader for role in roles)
+    own, other = reader.shape[1:], beside.shape[1:]
+    name, kept = term.loss.name, loss_of(term).family == "sequences"
     axes, hint = ("positions", "both must come from the same sequences, padded alike")
-    if own[0] == other[0] and not loss_of(term).any_width and own != other:
+    for one in (reader, beside) if kept else ():
+        if len(one.shape) == 2:
+            problem = f"has no positions, and {name} compares sequences"
+            raise MismatchError(one.where, problem, "save it as [rows, positions, width]")
+    if own[:-1] == other[:-1] and kept and not loss_of(term).any_width and own != other:
         axes, hint = ("positions and width", "no projection goes with maps; save maps of one size")
-    elif own[0] == other[0]:
+    elif own[:-1] == other[:-1]:
         return
     shown = " x ".join(map(str, own)), " x ".join(map(str, other))
     problem = f"is {shown[0]} a sequence, teacher layer {teacher} {shown[1]}"
@@ -185,8 +198,10 @@ def check_cut(config: Config, inputs: Inputs, selection: Selection) -> None:
 
 
 def _check_relations(config: Config, inputs: Inputs) -> None:
-    for term in config.terms() if rows_are_whole(inputs) else ():
-        if term.on == "hidden" and loss_of(term).least_batch is not None:
+    for term in config.terms():
+        if loss_of(term).least_batch is not None and rows_are_whole(
+            layers_compared(config, inputs, term)
+        ):
             problem = f"{term.loss.name} relates rows, and a row is a whole sequence of positions"
             hint = "save one vector for each sequence, or what is beside the layers by position"
             raise ConfigError(config.where(*term.path), problem, hint)

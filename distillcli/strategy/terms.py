@@ -17,7 +17,7 @@ from distillcli.numerics.scores import Logits
 from distillcli.strategy.batchwise import Related, loss_of
 from distillcli.strategy.formulas import Formula, formula_of
 from distillcli.strategy.inputs import Inputs
-from distillcli.strategy.sequences import layer_rows, told_of_positions
+from distillcli.strategy.sequences import layer_rows, layers_compared, told_of_positions
 
 Rows = Callable[[Tile], Array]  # the values of a column for a tile, float64 [rows]
 Target = Callable[[Tile, float], Logits]  # what the student is held against, at a temperature
@@ -226,7 +226,7 @@ def _hidden_term(
                 total = layer.weight * part + (0.0 if total is None else total)
         return total
 
-    positions = told_of_positions(known, items)
+    positions = told_of_positions(known, layers_compared(config, items, written))
     formula = formula_of(written, known, batch=related.size, positions=positions)
     return Term(written, known, formula, rows, layers, columns)
 
