@@ -176,9 +176,11 @@ class _Sheet:
         if self.axis == 1:
             best = self.values.argmax(axis=1)
             return best
-        best = np.zeros(self.values.shape[1], np.int64)
+        # In arithmetic of bytes, several times as fast as assignments to the rows that are equal.
+        best = np.zeros(self.values.shape[1], np.uint8)
         for index in range(len(self.values) - 1, -1, -1):
-            best[self.values[index] == self.max] = index
+            equal = (self.values[index] == self.max).view(np.uint8)
+            best += equal * (np.uint8(index) - best)
         return best
 
 
