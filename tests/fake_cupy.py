@@ -1,8 +1,8 @@
 """A stand-in for CuPy on machines without a GPU: arrays of NumPy that play those of a device.
 
-What it holds: that code asks for nothing CuPy lacks, that host and device arrays are never mixed,
-how often is waited, what happens when memory runs out or the device fails. Kernels run on the
-processor, as `emulation` builds them. It says nothing about a real device.
+What it holds: that code asks for nothing CuPy lacks (`cupy_surface` has its names), that host and
+device arrays are never mixed, how often is waited, what happens when memory runs out or the device
+fails. Kernels run on the processor, as `emulation` builds them. Of a real device it says nothing.
 """
 
 import sys
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cupy_surface
 import emulation
 import numpy as np
 
@@ -96,8 +97,14 @@ def _bytes_at(address: int, size: int) -> Any:
 class ndarray(np.ndarray):  # noqa: N801
     """An array that refuses to meet one of the host."""
 
-    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
-        return sys.modules["cupy"]
+    __module__ = "cupy"
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name not in cupy_surface.recorded()["cupy.ndarray"]:
+            raise AttributeError(f"arrays of CuPy have no {name}")
+        if name == "__array_namespace__":
+            raise AttributeError("nor this, yet")
+        return super().__getattribute__(name)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
@@ -136,8 +143,12 @@ def _device(value: Any) -> Any:
     return value
 
 
-def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(function: Callable[..., Any], parameters: list[str]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
+        if cupy_surface.ANY not in parameters:
+            unknown = set(kwargs) - set(parameters)
+            assert not unknown, f"{function.__name__} of CuPy has no {unknown}"
+            assert len(args) <= len(parameters), f"{function.__name__} of CuPy takes {parameters}"
         for one in args:
             if type(one) is HOST and one.ndim:
                 raise TypeError(f"{function.__name__}: an array of the host")
@@ -205,7 +216,8 @@ class RawModule:
                 raise CUDARuntimeError(719)
             state.happened(f"launch {name}")
             with _one_at_a_time:
-                emulation.launch(library, name, grid[0], arguments)
+                plain = (one.view(HOST) if isinstance(one, ndarray) else one for one in arguments)
+                emulation.launch(library, name, grid[0], tuple(plain))
 
         return run
 
@@ -260,13 +272,16 @@ def module() -> ModuleType:
             getDeviceProperties=lambda index: {"name": b"a device that is none"},
             memGetInfo=lambda: (state.free, state.free),
             CUDARuntimeError=CUDARuntimeError,
-            cudaErrorMemoryAllocation=2,
         ),
     )
 
     def missing(name: str) -> Any:
-        found = getattr(np, name)  # AttributeError, as CuPy would
-        return found if isinstance(found, type) or not callable(found) else _wrapped(found)
+        known = cupy_surface.recorded()["cupy"]
+        if name not in known:
+            raise AttributeError(f"CuPy has no {name}")
+        found = getattr(np, name)
+        is_plain = isinstance(found, type) or not callable(found)
+        return found if is_plain else _wrapped(found, known[name])
 
     cupy.__getattr__ = missing  # type: ignore[method-assign]
     return cupy
