@@ -297,13 +297,15 @@ def _square(exps, power):
     for start in range(0, len(exps), BLOCK):
         part = exps[start : start + BLOCK]
         times = power
-        while times > 1.0:
+        while times > 2.0:
             for index in range(len(part)):
                 part[index] *= part[index]
             times *= 0.5
         partial = like(0.0, exps[0])
         for index in range(len(part)):
-            partial += part[index]
+            value = part[index] * part[index]
+            part[index] = value
+            partial += value
         total += partial
     return total
 
