@@ -33,6 +33,7 @@ OFFSETS = {
     "one after the other": np.arange(0, SIZE - LINE, LINE),
     "with gaps": np.arange(3, SIZE - LINE, LINE + 4),
     "with gaps here and there": np.cumsum(np.random.default_rng(1).choice([LINE, 9, 60], 40)),
+    "with one gap": np.concatenate([np.arange(0, 490, LINE), np.arange(500, 990, LINE)]),
     "backwards": np.arange(SIZE - LINE, 0, -LINE),
     "over each other": np.arange(0, 900, 2),
     "anywhere": np.random.default_rng(2).integers(0, SIZE - LINE, 300),

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST = os.sysconf("SC_IOV_MAX")  # pieces that one call takes
+RARE = 64  # lines: where there are fewer gaps than one in so many, each is worth a call
 GAP = 1 << 16  # bytes: reading over a gap this small costs less than another call
 
 # int64 [n, 2], in C order: an address and the bytes that go there. The same as an array of the
@@ -32,12 +33,14 @@ def address(array: npt.NDArray[np.generic]) -> int:
 def runs(at: Numbers, to: Numbers, size: int) -> Iterator[tuple[int, Pieces]]:
     """How to read one or more lines of `size` bytes from the offsets `at` to the addresses `to`.
 
-    Lines that follow each other in the file, or nearly so, are read at once.
+    Lines that follow each other in the file are read at once, and over many small gaps.
 
     Yields: the offset of a run of lines, and its pieces.
     """
     gaps = at[1:] - at[:-1] - size
-    cuts = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1
+    cuts = np.flatnonzero(gaps) + 1
+    if len(cuts) * RARE > len(at):
+        cuts = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1
     pieces = np.empty((len(at), 2), np.int64)
     pieces[:, 0], pieces[:, 1] = to, size
     for first, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(at)], strict=True):
