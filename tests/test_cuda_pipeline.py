@@ -68,6 +68,34 @@ def test_one_wait_per_batch(gpu: fake_cupy.State, folder: Path) -> None:
     assert gpu.log.count("wait") == 4 + 2
 
 
+def test_one_kernel_for_several_temperatures(gpu: fake_cupy.State, folder: Path) -> None:
+    """And for all default metrics; from five temperatures on it takes two."""
+    config = folder / "config.json"
+    for number, launches in ((3, 4), (4, 8)):
+        losses = [{"name": "kl", "as": f"kl_{at}", "temperature": 2.0 + at} for at in range(number)]
+        soft = {"name": "reverse_kl", "temperature": 9.0}
+        data = {
+            "strategy": "response",
+            "teacher": "teacher.npy",
+            "student": "student.npy",
+            "response": {"alpha": 1.0, "soft_loss": soft},
+            "losses": losses,
+        }
+        config.write_text(json.dumps(data))
+        gpu.log.clear()
+        results = []
+        for device in ("cuda", "cpu"):
+            done = distill("score", str(config), "--device", device, "--format", "json")
+            assert done.code == 0, done.errors
+            results.append(json.loads(done.out))
+        assert gpu.log.count("launch pair") == launches
+        found, right = results
+        for kind in ("terms", "metrics"):
+            assert found[kind].keys() == right[kind].keys()
+            for name, value in right[kind].items():
+                assert found[kind][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+
+
 def test_numbers_are_those_of_the_cpu(gpu: fake_cupy.State, folder: Path) -> None:
     """To what float32 leaves open, and the exact same wherever they are counts."""
     found, right = score("--temperature", "3"), score("--temperature", "3", device="cpu")

@@ -166,6 +166,46 @@ def test_shapes(element: str, gpu: bool) -> None:
         within(found, 4 * terms.sum(axis=1).astype(np.float64), "float32")
 
 
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_all_at_once(element: str, gpu: bool) -> None:
+    """Several temperatures, the overlap, the sums and entropies at 1, top classes and ranks."""
+    backend = choose("cuda")
+    for shape in SHAPES if gpu else SHAPES[:2]:
+        (one, t), (other, s) = (stored(side, element) for side in pair(shape))
+        p, q = both = scores(backend, one, element), scores(backend, other, element)
+        asked = dict.fromkeys((2.0, 0.5, 1.0, 3.0, 20.0), DIRECTIONS)
+        wanted = Wanted(both, asked, above=p, overlap=True, ones=both, entropies=both, tops=both)
+        with backend.active():
+            fill(wanted, "cuda", backend.gpu)
+            found = {
+                "overlap": p.remembered("overlap", q, lambda: None),
+                **{f"total {n}": side.softened(1.0).total for n, side in enumerate(both)},
+                **{f"entropy {n}": side.entropy for n, side in enumerate(both)},
+                **{f"kl {at}": p.divergence(q, at) * at**2 for at in asked},
+                **{f"reverse {at}": q.divergence(p, at) * at**2 for at in asked},
+                "top": p.top,
+                "above": q.above_top_of(p) >= 5,
+            }
+            on_host = {name: np.array(backend.to_host(rows)) for name, rows in found.items()}
+        for name, right in expected(Logits(t), Logits(s), asked).items():
+            within(on_host[name].astype(np.float64), right, element)
+
+
+def expected(p: Logits, q: Logits, asked: Any) -> dict[str, Array]:
+    """The same by the plain functions, in float64."""
+    shares = [np.exp(side.log_softmax()) for side in (p, q)]
+    found = {
+        "overlap": np.minimum(*shares).sum(axis=1),
+        **{f"total {n}": side.softened(1.0).total for n, side in enumerate((p, q))},
+        **{f"entropy {n}": side.entropy for n, side in enumerate((p, q))},
+        **{f"kl {at}": p.divergence(q, at) * at**2 for at in asked},
+        **{f"reverse {at}": q.divergence(p, at) * at**2 for at in asked},
+        "top": p.top,
+        "above": q.above_top_of(p) >= 5,
+    }
+    return {name: np.asarray(rows, np.float64) for name, rows in found.items()}
+
+
 def log_softmax(values: Array, temperature: float) -> Array:
     x = values.astype(np.longdouble) / temperature
     x -= x.max(axis=1, keepdims=True)
