@@ -69,8 +69,11 @@ def _leave(scores: Logits, found: Array, asked: int, wanted: Wanted) -> None:
 def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted) -> None:
     for index, (temperature, directions) in enumerate(asked.divergences):
         at = table.tempered(found, index)
-        p.learn_total(temperature, at[table.TOTAL_AT])
-        q.learn_total(temperature, at[table.OTHER_TOTAL_AT])
+        totals = at[table.TOTAL_AT], at[table.OTHER_TOTAL_AT]
+        for scores, total, of_side in zip((p, q), totals, asked.of_sides, strict=True):
+            # That at 1 may be known by way of the first temperature, to other bits.
+            if temperature != 1.0 or not of_side & table.ONE:
+                scores.learn_total(temperature, total)
         if directions & table.FORWARD:
             _leave_divergence(p, q, at[table.FORWARD_AT], temperature)
         if directions & table.REVERSE:

@@ -1,0 +1,135 @@
+"""Kernels sweep over rows that are read for the sweep, piece by piece, and none is read twice."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from kernels import KERNELS
+
+from distillcli.kernels import Wanted, fill
+from distillcli.kernels.wanted import DIRECTIONS
+from distillcli.numerics.scores import Logits
+from distillcli.numerics.stored import Stored, Unread
+
+Array = npt.NDArray[Any]
+ROWS = 137
+
+
+def scores(classes: int, seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal((ROWS, classes)).astype(np.float32) * 3
+
+
+class File:
+    """Rows that are read into one place, again and again, as a thread's buffer is."""
+
+    def __init__(self, array: Array, at_once: int) -> None:
+        self.array, self.reads = array, list[tuple[int, int]]()
+        self.buffer = np.empty_like(array)
+        unread = Unread(array.shape, self.read, at_once)
+        self.logits = Logits(Stored(unread, "float32", "float32", lambda bits: bits))
+
+    def read(self, start: int, stop: int) -> Array:
+        self.reads.append((start, stop))
+        self.buffer[: stop - start] = self.array[start:stop]
+        return self.buffer[: stop - start]
+
+
+def wanted(p: Logits, q: Logits, labels: Array) -> Wanted:
+    both = (p, q)
+    divergences = {2.0: DIRECTIONS, 0.5: DIRECTIONS[:1]}
+    return Wanted(
+        both, divergences, squares=True, cosine=True, above=p, overlap=True, ones=both,
+        entropies=both, tops=both, labels=labels, chosen=both,
+    )  # fmt: skip
+
+
+def figures(p: Logits, q: Logits, labels: Array, kernel: str) -> list[Array]:
+    """All that a kernel leaves."""
+    with np.errstate(all="ignore"):
+        fill(wanted(p, q, labels), kernel)
+        return [
+            *(p.divergence(q, at) for at in (2.0, 0.5)),
+            q.divergence(p, 2.0),
+            p.remembered("squares", q, pytest.fail),
+            p.remembered("cosine", q, pytest.fail),
+            p.remembered("overlap", q, pytest.fail),
+            q.above_top_of(p),
+            *(x for one in (p, q) for x in (one.max, one.top, one.entropy, one.finite)),
+            *(one.nll(labels) for one in (p, q)),
+            *(one.softened(at).total for one in (p, q) for at in (1.0, 2.0, 0.5)),
+        ]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("at_once", [1, 8, 100, 136])
+@pytest.mark.parametrize("classes", [2, 10, 64, 300])
+def test_pieces_change_no_bit(kernel: str, classes: int, at_once: int) -> None:
+    """Whatever is read at a time, each row is read once, and found as in any other company."""
+    p, q = scores(classes, 0), scores(classes, 1)
+    p[5, 0] = q[5, 0] = q[6, 1] = p[7, 1] = -np.inf
+    q[8], p[9, 0], q[10, 1] = p[8], np.nan, np.inf
+    q[11:20] = p[11:20] * np.float32(1 + 1e-4)
+    labels = np.arange(ROWS) % classes
+    expected = figures(Logits(p), Logits(q), labels, kernel)
+    teacher, student = File(p, at_once), File(q, at_once)
+    found = figures(teacher.logits, student.logits, labels, kernel)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    cuts = [(start, min(ROWS, start + at_once)) for start in range(0, ROWS, at_once)]
+    for file in (teacher, student):
+        assert file.reads[: len(cuts)] == cuts
+        # Rows that the loops leave to the plain functions are read once more, and no others.
+        assert sum(stop - start for start, stop in file.reads[len(cuts) :]) <= 20
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_scores_are_there_for_who_asks(kernel: str) -> None:
+    """A plain function gets all rows after a sweep, read once for all of them."""
+    p, q = scores(10, 2), scores(10, 3)
+    teacher, student = File(p, 50), File(q, 50)
+    fill(Wanted((teacher.logits, student.logits), {1.0: ["forward"]}), kernel)
+    swept = len(teacher.reads)
+    for _ in range(2):
+        np.testing.assert_array_equal(teacher.logits.scores, p)
+        np.testing.assert_array_equal(teacher.logits.taken(np.array([3, 90])).scores, p[[3, 90]])
+        np.testing.assert_array_equal(teacher.logits.chosen(np.zeros(ROWS, np.int64)), p[:, 0])
+    assert teacher.reads[swept:] == [(0, ROWS)]
+    assert len(student.reads) == swept
+
+
+def test_rows_by_number_before_all_are_read() -> None:
+    """Some rows are read with what lies between them alone."""
+    array = scores(4, 4)
+    file = File(array, 10)
+    np.testing.assert_array_equal(file.logits.taken(np.array([20, 23])).scores, array[[20, 23]])
+    assert file.reads == [(20, 24)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("classes", [5, 100])
+def test_further_temperatures_change_no_bit(kernel: str, classes: int) -> None:
+    """What belongs to temperature 1 is had from the first one, whatever is asked beside it."""
+    p, q = scores(classes, 5), scores(classes, 6)
+    found = []
+    for divergences in ({2.0: DIRECTIONS}, {2.0: DIRECTIONS, 1.0: DIRECTIONS, 7.0: DIRECTIONS}):
+        sides = Logits(p), Logits(q)
+        fill(Wanted(sides, divergences, ones=sides, entropies=sides), kernel)
+        found.append([x for one in sides for x in (one.softened(1.0).total, one.entropy)])
+        found[-1] += [sides[0].divergence(sides[1], 2.0), sides[1].divergence(sides[0], 2.0)]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("classes", [5, 100])
+@pytest.mark.parametrize("label", [-1, 100, 2**40])
+def test_labels_that_are_no_class(kernel: str, classes: int, label: int) -> None:
+    """Nothing is looked up there; the likelihood of such a label is no number."""
+    logits = Logits(scores(classes, 7))
+    labels = np.zeros(ROWS, np.int64)
+    labels[3] = label
+    fill(Wanted(labels=labels, chosen=[logits], ones=[logits]), kernel)
+    found = logits.nll(labels)
+    assert np.isnan(found[3])
+    assert np.isfinite(np.delete(found, 3)).all()
