@@ -338,6 +338,25 @@ def test_an_epsilon_of_published_code() -> None:
     assert dist(teacher=teacher, student=teacher, epsilon=1e-8).mean() > 0.1
 
 
+def test_losses_of_feature_maps() -> None:
+    """Selectivity within each image, and attention transfer, as code for convolutions has them."""
+    teacher, student = np.random.default_rng(0).normal(
+        size=(2, 5, 9, 6)
+    )  # images, places, channels
+    right, found = [], []
+    for one, other in zip(teacher, student, strict=True):
+        a, b = (x / np.linalg.norm(x, axis=0) for x in (one, other))
+        right.append(
+            sum(w * ((x.T @ y) ** 2).mean() for w, x, y in ((1, a, a), (1, b, b), (-2, a, b)))
+        )
+        found.append(RELATION_LOSSES["nst"].function(teacher=one, student=other).mean())
+    np.testing.assert_allclose(found, right, rtol=1e-10)
+    maps = [(x**2).mean(axis=2) for x in (teacher, student)]
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in maps)
+    value = FEATURE_LOSSES["normalized_mse"].function(teacher=maps[0], student=maps[1]).mean()
+    assert value == pytest.approx(((a - b) ** 2).mean(), rel=1e-12)
+
+
 def test_the_jsd_of_other_tools() -> None:
     """With the shares of the mixture exchanged, and with KL at both ends of beta."""
     teacher, student = np.array(PEERS["teacher"]), np.array(PEERS["student"])
