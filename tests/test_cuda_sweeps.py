@@ -2,8 +2,10 @@
 the overlap, which needs a second one."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from test_cuda_rows import REAL, pairs, slow, slow_divergence, stored, variant, 
 from distillcli.kernels.cuda.variant import BLOCK, lanes
 
 pytestmark = needs_compiler
+
+Array = np.ndarray[Any, Any]
 
 
 @pytest.mark.parametrize("temperatures", [(1.0, 2.0), (4.0, 0.1, 20.0), (2.0, 3.0, 1e3, 1e-2)])
@@ -37,6 +41,37 @@ def test_several_temperatures(classes: int, element: str, temperatures: tuple[fl
             assert np.allclose(found[f"teacher_tempered_{index}"], total, rtol=close)
         right = (1 / slow(s, 1.0)[0].max(axis=1)).astype(float)
         assert np.allclose(found["student_total"], right, rtol=1e-5)
+
+
+def drifting(classes: int) -> Iterator[tuple[Array, Array]]:
+    """Rows whose beginning tells little of what comes: the references and centres must move."""
+    random = np.random.default_rng(classes)
+    teacher = random.standard_normal((2, classes)) * 20
+    student = teacher + random.standard_normal((2, classes))
+    rising, falling = np.argsort(teacher, axis=1), np.argsort(-student, axis=1)
+    for order in (rising, falling):
+        yield tuple(np.take_along_axis(side, order, axis=1) for side in (teacher, student))
+    later = np.arange(classes) > classes // 2
+    for shift in (0.5, 20.0, 5e3):
+        yield teacher, student + shift * later
+        yield teacher + shift * np.linspace(0, 1, classes), student
+    last = teacher.copy()
+    last[:, -1] += 150
+    yield last, student
+
+
+@pytest.mark.parametrize(("classes", "element"), [(301, "bfloat16"), (2500, "float32")])
+def test_rows_that_drift(classes: int, element: str) -> None:
+    """As accurate as any others."""
+    for teacher, student in drifting(classes):
+        (one, t), (other, s) = stored(teacher, element), stored(student, element)
+        for at in (0.1, 2.0, 20.0):
+            found = run_pair(variant(element, classes, at), one, other, at)
+            for name, right in (
+                ("forward", slow_divergence(t, s, at)),
+                ("reverse", slow_divergence(s, t, at)),
+            ):
+                assert within(found[name], right, REAL[element], at).max() <= 1, (name, at)
 
 
 @pytest.mark.parametrize("element", REAL)
