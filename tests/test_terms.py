@@ -174,12 +174,40 @@ def test_a_term_has_the_temperature_of_the_strategy(
     tmp_path: Path, config: dict[str, Any], temperature: float
 ) -> None:
     """Where it says no other; the metrics' is the same."""
-    losses = [{"name": "reverse_kl"}, {"name": "kl", "as": "cold", "temperature": 0.5}]
+    losses = [{"name": "reverse_kl"}]
+    losses += [{"name": "kl", "as": "cold", "temperature": 0.5, "weight": 0.5}]
     found = scored(tmp_path, {**config, "losses": losses})
     losses[0]["temperature"] = temperature
     assert scored(tmp_path, {**config, "losses": losses}).terms == found.terms
     assert found.facts["temperature"] == temperature
     assert found.facts["config"]["losses"][0]["temperature"] == temperature
+
+
+@pytest.mark.parametrize(
+    ("weights", "temperature"),
+    [((1, 2, 3), 3), ((0.5, 0.2, 0.1), 2), ((1, 0, 1), 2), ((1, 1, 0), 1), ((0, 0, 0), 1)],
+)
+def test_the_order_of_terms_changes_nothing(
+    tmp_path: Path, weights: tuple[float, ...], temperature: float
+) -> None:
+    """Nor do the metrics, whose KL is at the temperature of the largest weight, or the lowest."""
+    losses: list[dict[str, Any]] = [
+        {"name": "kl", "as": f"at_{t}", "temperature": t, "weight": weight}
+        for t, weight in zip((2, 1, 3), weights, strict=True)
+    ]
+    losses.append({"name": "mse", "weight": 4})
+    base = tmp_path / "base.json"
+    orders = [losses, losses[::-1], [losses[index] for index in (2, 0, 3, 1)]]
+    results = [scored(tmp_path, {**RESPONSE, "losses": order}) for order in orders]
+    for order, found in zip(orders, results, strict=True):
+        assert found.facts["temperature"] == temperature
+        assert (found.metrics, found.terms) == (results[0].metrics, results[0].terms)
+        assert found.loss == pytest.approx(results[0].loss, rel=1e-14)
+        path = written(tmp_path / "c.yaml", {**RESPONSE, "losses": order})
+        update = () if base.exists() else ("--update-baseline",)
+        done = distill("check", path, "--baseline", base, *update, "--format", "json")
+        assert done.code == 0, done.err
+    assert done.data["verdict"] == "pass"
 
 
 @pytest.mark.parametrize(("name", "most"), [("tvd", 1.0), ("uld", 2.0)])
@@ -265,14 +293,14 @@ def test_terms_of_a_progressive_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["score", "validate"])
 def test_a_report_begins_with_all_temperatures(tmp_path: Path, command: str) -> None:
-    """Those of terms that have one, each once and in order."""
+    """That of the metrics first, then those of the terms, each once and in order."""
     losses = [{"name": "kl", "temperature": t, "as": f"at_{t}"} for t in (4, 1, 2)]
     losses += [{"name": "mse"}, {"name": "jsd", "temperature": 1}]
     config = {"strategy": "response", **LOGITS, "losses": losses}
     path = written(tmp_path / "c.yaml", config)
     flags = ("--device", "cpu") if command == "score" else ()
     told = " ".join(distill(command, path, *flags).out.replace("\u00a0", " ").split())
-    assert "T = 4, 1, 2 " in told
+    assert "T = 1, 4, 2 " in told
     config["losses"] = losses[:1]
     one = " ".join(distill(command, written(path, config), *flags).out.split())
     assert "T = 4" in one

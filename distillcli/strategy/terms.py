@@ -267,10 +267,15 @@ def _projected(x: Array, matrix: Array, start: int) -> Array:
 
 
 def temperature_of(config: Config) -> float:
-    """That of the soft loss, or else of the first that has one; that of the KL metrics too."""
+    """That of the KL metrics: the strategy's own where its keys are written.
+
+    Without them, of the terms that have one, that of the largest weight; of equal weights the
+    lowest. So the order of `losses` plays no part.
+    """
     if config.ensemble is not None:
         return config.ensemble.temperature
     if config.response is not None:
         return float(config.response.soft_loss.parameters.get("temperature", 1.0))
-    found = [term.loss.parameters.get("temperature") for term in config.terms()]
-    return next((float(one) for one in found if one is not None), 1.0)
+    found = [(term.weight, term.loss.parameters.get("temperature")) for term in config.terms()]
+    ranked = [(-weight, float(one)) for weight, one in found if one is not None]
+    return min(ranked, default=(0.0, 1.0))[1]
