@@ -210,6 +210,44 @@ def test_the_order_of_terms_changes_nothing(
     assert done.data["verdict"] == "pass"
 
 
+def test_a_temperature_alone_is_that_of_the_list(tmp_path: Path) -> None:
+    """With a name or weights, or nothing of logits in the list, the strategy's terms are there."""
+    losses: list[dict[str, Any]] = [{"name": "reverse_kl"}, {"name": "mse", "weight": 0}]
+
+    def names(response: dict[str, Any]) -> list[str]:
+        return list(scored(tmp_path, {**RESPONSE, "losses": losses, "response": response}).terms)
+
+    config = {**RESPONSE, "losses": losses, "response": {"soft_loss": {"temperature": 2}}}
+    found = scored(tmp_path, config)
+    assert list(found.terms) == ["reverse_kl", "mse"]
+    told = found.facts
+    assert (told["temperature"], told["config"]["losses"][0]["temperature"]) == (2, 2)
+    assert told["config"]["response"] == {"soft_loss": {"temperature": 2}}
+    again = scored(tmp_path, told["config"])
+    assert (again.terms, again.facts["config_sha256"]) == (found.terms, told["config_sha256"])
+    set_so = distill(
+        *("score", written(tmp_path / "c.yaml", {**RESPONSE, "losses": losses})),
+        *("--set", "response.soft_loss.temperature=2", "--format", "json", "--device", "cpu"),
+    )
+    assert set_so.data["terms"] == found.terms
+    own = ["soft", "hard", "reverse_kl", "mse"]
+    assert names({"soft_loss": {"temperature": 2, "name": "kl"}}) == own
+    assert names({"soft_loss": {"temperature": 2}, "alpha": 0.7}) == own
+    assert names({"soft_loss": {"temperature": 2}, "preset": "pure_kl"}) == [own[0], *own[2:]]
+    hidden = {
+        "strategy": "progressive",
+        **LOGITS,
+        "teacher_hidden": f"{SAMPLE}teacher_a/hidden",
+        "student_hidden": f"{SAMPLE}student/hidden",
+        "progressive": {"layer_mapping": [[1, 3]]},
+        "response": config["response"],
+        "losses": [{"name": "mse"}],
+    }
+    assert list(scored(tmp_path, hidden).terms) == ["soft", "hard", "mse"]
+    hidden["losses"].append({"name": "kl"})
+    assert list(scored(tmp_path, hidden).terms) == ["mse", "kl"]
+
+
 @pytest.mark.parametrize(("name", "most"), [("tvd", 1.0), ("uld", 2.0)])
 def test_distances_keep_their_bound(tmp_path: Path, name: str, most: float) -> None:
     """The factor T^2 is there only where it is asked for, and the report says so."""

@@ -47,7 +47,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "and say how many.",
         "groups": "labels, or a source with one integer per row or per sequence, for a table of "
         f"the figures by group. {SOURCE}",
-        "response": "The response term: alpha * soft loss + (1 - alpha) * cross-entropy.",
+        "response": "The response term: alpha * soft loss + (1 - alpha) * cross-entropy. Beside "
+        "losses, with no more than soft_loss: {temperature: 2.0}, the temperature of those alone.",
         "progressive": "The hidden-layer term.",
         "ensemble": "The blend of the teachers, and the loss against it.",
         "losses": "Terms of the loss, each {name, weight, as, on, layer_mapping, parameters}, all "

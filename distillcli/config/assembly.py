@@ -90,7 +90,7 @@ def _temperature(written: WrittenConfig) -> float:
         found = (written.response.soft_loss or {}).get("temperature")
     # What is no number has its own message.
     is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    return found if is_number else TEMPERATURE
+    return float(found) if is_number else TEMPERATURE
 
 
 def _groups(written: WrittenConfig, reader: SourceReader, labels: bool) -> Any:

@@ -66,8 +66,15 @@ def response(build: Builder, written: ResponseSection) -> Response:
         path = ("response", "soft_loss", "name")
         build.problems.add(path, f"{loss.name} needs labels", "add labels: FILE")
     _check_preset_temperature(build, written)
-    soft, hard, assumed = _label_weights(build, written)
+    elsewhere = "logits" in build.listed and _temperature_alone(written)
+    soft, hard, assumed = (0.0, 0.0, False) if elsewhere else _label_weights(build, written)
     return Response(loss, soft, hard, assumed)
+
+
+def _temperature_alone(written: ResponseSection) -> bool:
+    """Whether a temperature is all that the section says: that of `losses`, and no terms."""
+    soft = {key for key, value in (written.soft_loss or {}).items() if value is not None}
+    return soft == {"temperature"} and all(getattr(written, key) is None for key in _WEIGHTS)
 
 
 def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) -> Progressive:

@@ -13,6 +13,8 @@ from distillcli.config.sources import Source
 class Response:
     """The response term: hard_weight * cross-entropy + soft_weight * soft_loss.
 
+    Both weights are 0 where the section gives the entries of `losses` a temperature and no more.
+
     `alpha_assumed`: there are no labels and no weights were given, so the soft weight is 1.
     """
 
@@ -23,6 +25,8 @@ class Response:
 
     def written(self) -> dict[str, Any]:
         """The weights as alpha where they are one: another alpha can then be set over it."""
+        if not self.soft_weight and not self.hard_weight:
+            return {"soft_loss": {"temperature": self.soft_loss.parameters["temperature"]}}
         if 0 <= self.soft_weight <= 1 and self.hard_weight == complement(self.soft_weight):
             weights = {"alpha": self.soft_weight}
         else:
