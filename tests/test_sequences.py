@@ -471,15 +471,19 @@ def test_relations_of_whole_sequences_are_refused(tmp_path: Path) -> None:
 
 
 def test_maps_that_are_not_square(tmp_path: Path) -> None:
-    """A position that does not count has no column to take with it."""
+    """Hidden states have positions too, but no column for each; the way out is a pair of maps."""
     features(tmp_path, (SEQUENCES, POSITIONS, SIZE))
-    config = {**LAYERS, "losses": [{"name": "attention"}, {"name": "mse"}], "mask": "mask.npy"}
-    np.save(tmp_path / "mask.npy", np.ones((SEQUENCES, POSITIONS), int))
-    assert scored(tmp_path, config).rows == SEQUENCES * POSITIONS
-    np.save(tmp_path / "mask.npy", REAL)
-    done = distill("score", written(tmp_path / "c.yaml", config), "--device", "cpu")
-    assert done.code == 2
-    assert "positions of maps of 5 x 6 do not count, and attention must leave" in done.err
+    attention: Config = {"name": "attention"}
+    config = {**LAYERS, "losses": [attention, {"name": "mse"}]}
+    told = refused(tmp_path / "c.yaml", config)
+    assert "student.npy: is 5 x 6 a sequence, and attention compares maps, [rows, pos" in told
+    assert told.endswith(
+        "name layers that are maps; an entry of losses may have a layer_mapping of its own"
+    )
+    saved(tmp_path, maps=normal(3, SEQUENCES, POSITIONS, POSITIONS))
+    config |= {f"{side}_hidden": [f"{side}.npy", "maps.npy"] for side in ("teacher", "student")}
+    attention["layer_mapping"] = [[1, 1]]
+    assert scored(tmp_path, config).terms["attention"] == 0
 
 
 def test_tiles_hold_whole_sequences() -> None:

@@ -14,7 +14,7 @@ from distillcli.backend import Array, namespace
 from distillcli.batches.inputs import Input, Mask
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LossTerm
-from distillcli.errors import ConfigError, DataError, MismatchError, UsageError
+from distillcli.errors import ConfigError, MismatchError, UsageError
 from distillcli.losses import Loss
 from distillcli.numerics.arrays import row_sum
 from distillcli.strategy.batchwise import Related, loss_of, related_rows, rows_that_count
@@ -91,22 +91,15 @@ def _by_position(
     values = xp.zeros(keep.shape, dtype=xp.float64)
     for index in np.flatnonzero(keep.any(axis=1)).tolist():
         chosen = tile.backend.to_device(np.flatnonzero(keep[index]))
-        parts = {side: _part(loss, x[index, :, :], chosen, tile) for side, x in sides.items()}
+        parts = {side: _part(loss, x[index, :, :], chosen) for side, x in sides.items()}
         values[index, chosen] = loss.function(**parts, **parameters)[0, :]
     return values
 
 
-def _part(loss: Loss, x: Array, chosen: Array, tile: Tile) -> Array:
+def _part(loss: Loss, x: Array, chosen: Array) -> Array:
     """Some positions of a sequence, [1, positions, dim]; of a map their columns too."""
     some = x[chosen, :]
-    if loss.of_maps and len(chosen) < len(x):
-        if x.shape[0] != x.shape[1]:
-            raise DataError(
-                f"rows {tile.start:,} to {tile.stop - 1:,}",
-                f"positions of maps of {x.shape[0]} x {x.shape[1]} do not count, and {loss.name} "
-                "must leave out their columns too",
-                "save maps with a column for each position, or take the mask away",
-            )
+    if loss.of_maps:
         some = some[:, chosen]
     return some[None, :, :]
 
@@ -122,6 +115,7 @@ def check_sequences(config: Config, inputs: Inputs) -> None:
     for term in config.terms() if rows_are_whole(inputs) or keeps_together(config) else ():
         for student, teacher in config.layer_pairs(term) if term.on == "hidden" else ():
             _check_shapes(inputs, term, student, teacher)
+            _check_map(inputs, term, student)
             _check_heads(config, inputs, term, student, teacher)
 
 
@@ -159,6 +153,19 @@ def _check_shapes(inputs: Inputs, term: LossTerm, student: int, teacher: int) ->
     shown = " x ".join(map(str, own)), " x ".join(map(str, other))
     problem = f"is {shown[0]} a sequence, teacher layer {teacher} {shown[1]}"
     raise MismatchError(reader.where, f"{problem}; {name} needs the same {axes}", hint)
+
+
+def _check_map(inputs: Inputs, term: LossTerm, student: int) -> None:
+    """See that a map has a column for each position; the teacher's layer has the same shape."""
+    reader = inputs[f"student_hidden[{student}]"].reader
+    rows, columns = reader.shape[-2:]
+    if loss_of(term).of_maps and rows != columns:
+        raise MismatchError(
+            reader.where,
+            f"is {rows} x {columns} a sequence, and {term.loss.name} compares maps, "
+            "[rows, positions, positions]",
+            "name layers that are maps; an entry of losses may have a layer_mapping of its own",
+        )
 
 
 def _check_heads(
