@@ -120,8 +120,7 @@ def _threads(name: str, count: int) -> Iterator[Executor]:
 @dataclass(frozen=True)
 class _TileValues(Generic[T]):
     start: int
-    columns: Sequence[npt.NDArray[Any]]
-    rows: int
+    values: Floats
     masked: npt.NDArray[np.bool_] | None
     bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
     made: T
@@ -160,8 +159,8 @@ def rows_and(
     def work(tile: Tile) -> _TileValues[T]:
         masked = tile.masked()
         if masked is not None and masked.all():
-            nothing = [np.zeros(len(masked))] * len(measure.names)
-            return _TileValues(tile.start, nothing, len(masked), masked, {}, make(tile))
+            nothing = np.zeros((len(measure.names), len(masked)))
+            return _TileValues(tile.start, nothing, masked, {}, make(tile))
         measure.prepare(tile)
         masks, columns = measure.bad(tile), measure.columns(tile)
         found = machine.hosts([*masks.values(), *(columns[name] for name in measure.names)])
@@ -169,11 +168,14 @@ def rows_and(
             key: tile.start + _where(mask != 0, masked)
             for key, mask in zip(masks, found, strict=False)
         }
-        rows = tile.stop - tile.start
-        return _TileValues(tile.start, found[len(masks) :], rows, masked, bad, make(tile))
+        # Copied, for a column may be a part of all that a kernel has found.
+        values = np.empty((len(measure.names), tile.stop - tile.start))
+        for index, rows in enumerate(found[len(masks) :]):
+            values[index] = rows
+        return _TileValues(tile.start, values, masked, bad, make(tile))
 
     for tiles in in_row_order(work, inputs, grid, machine):
-        values = _side_by_side(tiles, len(measure.names))
+        values = np.concatenate([tile.values for tile in tiles], axis=1)
         masked = _joined_masks(tiles)
         keep = np.ones(values.shape[1], bool) if masked is None else ~masked
         start = tiles[0].start
@@ -191,23 +193,15 @@ def _where(bad: npt.NDArray[Any], masked: npt.NDArray[np.bool_] | None) -> npt.N
     return np.flatnonzero(bad if masked is None else bad & ~masked)
 
 
-def _side_by_side(tiles: Sequence[_TileValues[T]], columns: int) -> Floats:
-    """The values of all tiles, float64 [columns, rows]."""
-    values = np.empty((columns, sum(tile.rows for tile in tiles)))
-    start = 0
-    for tile in tiles:
-        for into, column in zip(values, tile.columns, strict=True):
-            into[start : start + tile.rows] = column
-        start += tile.rows
-    return values
-
-
 def _joined_masks(tiles: Sequence[_TileValues[T]]) -> npt.NDArray[np.bool_] | None:
     """The masked rows of all tiles; None where there are none."""
     if all(tile.masked is None for tile in tiles):
         return None
     return np.concatenate(
-        [np.zeros(tile.rows, bool) if tile.masked is None else tile.masked for tile in tiles]
+        [
+            np.zeros(tile.values.shape[1], bool) if tile.masked is None else tile.masked
+            for tile in tiles
+        ]
     )
 
 

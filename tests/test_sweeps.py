@@ -133,3 +133,59 @@ def test_labels_that_are_no_class(kernel: str, classes: int, label: int) -> None
     found = logits.nll(labels)
     assert np.isnan(found[3])
     assert np.isfinite(np.delete(found, 3)).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("classes", [10, 100])
+def test_masks_beside_the_lowest_numbers(kernel: str, classes: int) -> None:
+    """A masked class changes no other row, and in its own is below whatever is a number."""
+    lowest = np.finfo(np.float32).min
+    p, q = scores(classes, 8), scores(classes, 9)
+    p[1], p[2, 3:], q[3, 1:] = lowest, lowest, lowest
+    labels = np.zeros(ROWS, np.int64)
+    alone = figures(Logits(p), Logits(q), labels, kernel)
+    p[0, 2] = q[0, 2] = -np.inf
+    beside = figures(Logits(p), Logits(q), labels, kernel)
+    for one, other in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(one[1:], other[1:])
+    p[1, 1] = q[1, 1] = p[2, 1] = q[2, 1] = -np.inf
+    found = figures(Logits(p), Logits(q), labels, kernel)
+    sides = Logits(p.astype(np.float64)), Logits(q.astype(np.float64))
+    with np.errstate(all="ignore"):
+        exact = sides[0].divergence(sides[1], 2.0)
+        np.testing.assert_allclose(found[0][:3], exact[:3], rtol=1e-5)
+        for side, rows in zip(sides, found[-8:-6], strict=True):
+            np.testing.assert_allclose(rows[:3], side.nll(labels)[:3], rtol=1e-5)
+        for side, rows in zip(sides, (found[9], found[13]), strict=True):
+            np.testing.assert_allclose(rows[:3], side.entropy[:3], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("classes", [5, 200])
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_cosines_of_extreme_numbers(kernel: str, classes: int, size: float) -> None:
+    """Squares that leave the range of float64 spoil nothing."""
+    p, q = (scores(classes, seed).astype(np.float64) for seed in (10, 11))
+    expected = 1 - (p * q).sum(1) / np.linalg.norm(p, axis=1) / np.linalg.norm(q, axis=1)
+    one, other = Logits(p * size), Logits(q * size)
+    with np.errstate(all="ignore"):
+        fill(Wanted((one, other), cosine=True), kernel)
+    found = one.remembered("cosine", other, lambda: pytest.fail("not left"))
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_rows(kernel: str) -> None:
+    """Nothing is found about nothing."""
+    p, q = Logits(np.empty((0, 3), np.float32)), Logits(np.empty((0, 3), np.float32))
+    fill(Wanted((p, q), {1.0: DIRECTIONS}), kernel)
+    assert p.divergence(q, 1.0).shape == (0,)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_maxima_alone_read_nothing_twice(kernel: str) -> None:
+    """What only tells which rows can be used is swept as well."""
+    file = File(scores(10, 12), 50)
+    fill(Wanted(maxima=[file.logits]), kernel)
+    assert not file.logits.bad.any()
+    assert file.reads == [(0, 50), (50, 100), (100, ROWS)]

@@ -19,6 +19,7 @@ EXACT = 2**53  # float64 holds every integer up to here
 
 Raw = npt.NDArray[Any]
 Columns = npt.NDArray[np.int64] | None  # the classes that are compared, if not all are
+RowsOf = Callable[[str, int, int], Raw]  # (role, start, stop) -> the rows as they are stored
 T = TypeVar("T")
 
 
@@ -32,7 +33,7 @@ class Tile:
     start: int
     stop: int
     inputs: Mapping[str, Input]
-    rows_of: Callable[[str, int, int], Raw]  # (role, start, stop) -> the rows as they are stored
+    rows_of: RowsOf
     precision: npt.DTypeLike
     backend: Backend
     at_once: int  # how many rows to read at a time where a kernel goes through them row by row
@@ -183,35 +184,23 @@ class Tile:
         wide = partial(widen, element=element, dtype=self.precision)
         if self.backend.gpu is not None:
             wide = partial(widened, element=element.name, dtype=self.precision)
-        elif self.at_once < self.stop - self.start:
-            return Stored(self._unread(role, columns), str(element), self.precision, wide)
+        elif columns is None and self.at_once < self.stop - self.start:
+            return Stored(self._unread(role), str(element), self.precision, wide)
         bits = self.backend.to_device(self._columns(role, columns))
         return Stored(bits, str(element), self.precision, wide)
 
-    def _unread(self, role: str, columns: Columns) -> Unread:
-        item = self.inputs[role]
-        classes = item.width if columns is None else len(columns)
-        read = partial(_part, self.rows_of, role, self.start, columns)
-        return Unread((self.stop - self.start, classes), read, self.at_once)
+    def _unread(self, role: str) -> Unread:
+        read = partial(_part, self.rows_of, role, self.start)
+        return Unread((self.stop - self.start, self.inputs[role].width), read, self.at_once)
 
     def _columns(self, role: str, numbers: Columns) -> Raw:
-        return _taken(self._raw(role), numbers)
+        raw = self._raw(role)
+        return raw if numbers is None else raw[:, _slice_or_list(numbers)]
 
 
-def _part(
-    rows_of: Callable[[str, int, int], Raw],
-    role: str,
-    origin: int,
-    columns: Columns,
-    start: int,
-    stop: int,
-) -> Raw:
+def _part(rows_of: RowsOf, role: str, origin: int, start: int, stop: int) -> Raw:
     """Rows counted from those of a tile, to which nothing here may refer: see `Softened`."""
-    return _taken(rows_of(role, origin + start, origin + stop), columns)
-
-
-def _taken(raw: Raw, numbers: Columns) -> Raw:
-    return raw if numbers is None else raw[:, _slice_or_list(numbers)]
+    return rows_of(role, origin + start, origin + stop)
 
 
 def _slice_or_list(numbers: npt.NDArray[np.int64]) -> Any:

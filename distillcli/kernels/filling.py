@@ -42,7 +42,7 @@ def _fill(sides: tuple[Logits, ...], wanted: Wanted, sweep: Sweep) -> None:
 def _pieces(sides: Sequence[Logits]) -> Iterator[tuple[int, int]]:
     """What is read at a time: it is then still in the cache when it is swept."""
     rows, step = sides[0].shape[0], min(side.at_once for side in sides)
-    for start in range(0, rows, step):
+    for start in range(0, rows, max(1, step)):
         yield start, min(rows, start + step)
 
 
@@ -100,7 +100,7 @@ def _leave_distance(p: Logits, q: Logits, name: str, found: Array) -> None:
     careful = cosine if name == "cosine" else mse
     rows = mended(
         found,
-        ~np.isfinite(found),
+        ~np.isfinite(found) & p.finite & q.finite,
         p.shape[1],
         lambda at: careful(teacher=p.taken(at).raw, student=q.taken(at).raw),
     )

@@ -16,7 +16,11 @@ from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 
-MASKED = -1e30  # stands for the score of a masked class where differences are taken
+# Stands for the score of a masked class where differences are taken, in rows whose maximum is far
+# above; in others no number is left of what is made of differences.
+MASKED, FAR_ABOVE = -1e30, -1e29
+# Where sums of squares in float64 have lost nothing to underflow or overflow.
+SAFE_SQUARES = 1e-280, 1e280
 
 # What is asked, as bits. Of one side: the top class, the sum of exponentials at temperature 1, the
 # entropy, whether all is finite, the score of the label.

@@ -39,6 +39,7 @@ class Wanted:
         tops: scores whose top class is.
         labels: a class of each row, [rows].
         chosen: scores whose value at the label is needed.
+        maxima: scores whose maximum is needed if nothing else is; every kernel leaves it.
     """
 
     pair: tuple[Logits, Logits] | None = None
@@ -52,6 +53,7 @@ class Wanted:
     tops: Sequence[Logits] = ()
     labels: Array | None = None
     chosen: Sequence[Logits] = ()
+    maxima: Sequence[Logits] = ()
 
     def by_temperature(self, most: int = 1) -> Iterator["Wanted"]:
         """The same in parts of so many temperatures; the first has what belongs to none."""
@@ -63,15 +65,11 @@ class Wanted:
         if not temperatures:
             yield self
 
-    @property
-    def first(self) -> tuple[float, Collection[Direction]]:
-        """The first temperature, and what is needed at it; 1 and nothing where there is none."""
-        return next(iter(self.divergences.items()), (1.0, ()))
-
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""
         paired = self.pair or ()
-        singles = {id(one): one for one in (*self.ones, *self.tops, *self.chosen)}
+        asked = (*self.ones, *self.tops, *self.chosen, *self.maxima)
+        singles = {id(one): one for one in asked}
         return [one for one in singles.values() if one not in paired]
 
 

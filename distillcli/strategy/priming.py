@@ -68,6 +68,8 @@ def primer(
             tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
             labels=tile.labels() if "labels" in tile else None,
             chosen=others + [one for side, one in scores.items() if label_is_asked(side)],
+            # Tells the rows that cannot be used.
+            maxima=list(scores.values()),
         )
 
     def of_pairs(tile: Tile, student: Logits, wanted: Wanted) -> Iterator[Wanted]:
@@ -81,6 +83,8 @@ def primer(
         for found, temperatures in by_target.values():
             statistics = set[Ask]().union(*(asked[at] for at in temperatures))
             first = temperature in temperatures
+            if not first and not statistics:
+                continue
             unscaled = target(tile, 1.0)
             yield replace(
                 wanted,

@@ -27,6 +27,7 @@ from distillcli.kernels.table import (
     EACH,
     ENTROPY,
     ENTROPY_AT,
+    FAR_ABOVE,
     FORWARD,
     FORWARD_AT,
     MASKED,
@@ -40,6 +41,7 @@ from distillcli.kernels.table import (
     PAIR,
     REVERSE,
     REVERSE_AT,
+    SAFE_SQUARES,
     SIDE,
     SQUARES,
     SQUARES_AT,
@@ -106,7 +108,7 @@ def sweep(
                     _choose(scratch[1], one[TOP_AT, :count], pair[ABOVE_AT])
                 _count_above(scratch[1], pair[ABOVE_AT], work)
             if masked:
-                _unmask(scratch, tempered)
+                _unmask(scratch, one, other, tempered)
             # The exponentials of the first are the last to be made: see `_weigh`.
             for last in range(len(temperatures) - 1, -1, -1):
                 each = tempered[EACH * last : EACH * (last + 1)]
@@ -120,7 +122,7 @@ def sweep(
             _weigh(scratch[0], scratch[2], temperature, at_first[TOTAL_AT], of_p, one, work)
         else:
             if masked:
-                _unmask_alone(scratch[0])
+                _unmask_alone(scratch[0], one[MAX_AT])
             _weigh(scratch[0], scratch[2], 0.0, one[ONE_AT], of_p, one, work)
         if of_pair & OVERLAP:
             _overlap(scratch[2:], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT], work)
@@ -190,7 +192,7 @@ def _count_above(rows, values, work):
 
 
 @compiled
-def _unmask(scratch, tempered):
+def _unmask(scratch, one, other, tempered):
     """Masked classes get a finite score; a pair of which one side alone masks is infinite."""
     for column in range(scratch.shape[1]):
         p, q = scratch[0, column], scratch[1, column]
@@ -200,16 +202,17 @@ def _unmask(scratch, tempered):
                 of_p, of_q = p[lane] == -math.inf, q[lane] == -math.inf
                 forward[lane] = math.inf if of_q and not of_p else forward[lane]
                 reverse[lane] = math.inf if of_p and not of_q else reverse[lane]
-    _unmask_alone(scratch[0])
-    _unmask_alone(scratch[1])
+    _unmask_alone(scratch[0], one[MAX_AT])
+    _unmask_alone(scratch[1], other[MAX_AT])
 
 
 @compiled
-def _unmask_alone(rows):
+def _unmask_alone(rows, highest):
     for column in range(len(rows)):
         row = rows[column]
         for lane in range(LANES):
-            row[lane] = max(row[lane], like(MASKED, row[lane]))
+            hidden = row[lane] == -math.inf and highest[lane] > FAR_ABOVE
+            row[lane] = like(MASKED, row[lane]) if hidden else row[lane]
 
 
 @compiled
@@ -227,11 +230,13 @@ def _measure(scratch, asked, pair, wide):
         _squares(scratch[0], scratch[0], ones, zeros, of_p)
         _squares(scratch[1], scratch[1], ones, zeros, of_q)
         for lane in range(LANES):
+            shorter, longer = min(of_p[lane], of_q[lane]), max(of_p[lane], of_q[lane])
+            safe = shorter > SAFE_SQUARES[0] and longer < SAFE_SQUARES[1]
+            ones[lane] = 1.0 if safe else math.nan
             of_p[lane], of_q[lane] = 1.0 / math.sqrt(of_p[lane]), 1.0 / math.sqrt(of_q[lane])
         _squares(scratch[0], scratch[1], of_p, of_q, pair[COSINE_AT])
         for lane in range(LANES):
-            angle = max(of_p[lane], of_q[lane]) < math.inf
-            pair[COSINE_AT, lane] = min(0.5 * pair[COSINE_AT, lane], 2.0) if angle else 1.0
+            pair[COSINE_AT, lane] = ones[lane] * min(0.5 * pair[COSINE_AT, lane], 2.0)
 
 
 @compiled

@@ -31,6 +31,7 @@ from distillcli.kernels.table import (
     EACH,
     ENTROPY,
     ENTROPY_AT,
+    FAR_ABOVE,
     FORWARD,
     FORWARD_AT,
     MASKED,
@@ -44,6 +45,7 @@ from distillcli.kernels.table import (
     PAIR,
     REVERSE,
     REVERSE_AT,
+    SAFE_SQUARES,
     SIDE,
     SQUARES,
     SQUARES_AT,
@@ -179,9 +181,9 @@ def _unmask(scratch, one, other, tempered):
 
 @compiled
 def _unmask_alone(row, found):
-    if found[MASKED_AT]:
+    if found[MASKED_AT] and found[MAX_AT] > FAR_ABOVE:
         for index in range(len(row)):
-            row[index] = max(row[index], like(MASKED, row[index]))
+            row[index] = like(MASKED, row[index]) if row[index] == -math.inf else row[index]
 
 
 @compiled
@@ -191,12 +193,11 @@ def _measure(scratch, asked, pair):
     if asked & SQUARES:
         pair[SQUARES_AT] = _squares(p, q, 1.0, 1.0) / len(p)
     if asked & COSINE:
-        lengths = math.sqrt(_squares(p, p, 1.0, 0.0)), math.sqrt(_squares(q, q, 1.0, 0.0))
-        if lengths[0] > 0 and lengths[1] > 0:
-            distance = _squares(p, q, 1.0 / lengths[0], 1.0 / lengths[1])
+        squares = _squares(p, p, 1.0, 0.0), _squares(q, q, 1.0, 0.0)
+        pair[COSINE_AT] = math.nan
+        if min(squares) > SAFE_SQUARES[0] and max(squares) < SAFE_SQUARES[1]:
+            distance = _squares(p, q, 1.0 / math.sqrt(squares[0]), 1.0 / math.sqrt(squares[1]))
             pair[COSINE_AT] = min(0.5 * distance, 2.0)
-        else:
-            pair[COSINE_AT] = 1.0
 
 
 @compiled
