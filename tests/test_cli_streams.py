@@ -220,15 +220,15 @@ def test_an_input_that_changes_during_the_run(
     for name in ("teacher", "student"):
         saved(folder, "float32", **{name: rng.normal(size=(100_000, CLASSES))})
     monkeypatch.setattr(grid, "SLAB_BYTES", 1)  # a slab for every tile
-    cut = slabs.Slab.tiles
+    cut = slabs.Slab.shares
 
-    def tiles(slab: slabs.Slab, *arguments: Any) -> Any:
+    def shares(slab: slabs.Slab, *arguments: Any) -> Any:
         if slab.start == 0:
             with (folder / "student.npy").open("ab") as file:
                 file.write(b"more")
         return cut(slab, *arguments)
 
-    monkeypatch.setattr(slabs.Slab, "tiles", tiles)
+    monkeypatch.setattr(slabs.Slab, "shares", shares)
     (error,) = refused(distill(*QUICK))
     assert error.startswith("student in student.npy: ")
     assert "changed while it was read: 2,800,128 bytes before, 2,800,132 now" in error
