@@ -360,6 +360,36 @@ def test_layers_of_a_term_of_its_own(tmp_path: Path) -> None:
     assert "losses[1].layer_mapping[1]: student layer 0 is 6 wide and teacher layer 0 is 4" in told
 
 
+def test_pairs_of_the_strategy_are_needed_by_those_without_their_own(tmp_path: Path) -> None:
+    """Terms, weights of layers, or nothing; CKA, which is of those pairs, is then not to be had."""
+    sides = features(tmp_path, (ROWS, SIZE))
+    own = {"name": "mse", "layer_mapping": [[0, 0]]}
+    config = {"strategy": "progressive", **HIDDEN, "losses": [own], "metrics": ["cka"]}
+    found = scored(tmp_path, config)
+    assert found.loss == pytest.approx(((sides["teacher"] - sides["student"]) ** 2).mean())
+    assert (found.metrics, list(found.facts["unavailable"])) == ({}, ["cka"])
+    assert "needs a layer_mapping of progressive" in found.facts["unavailable"]["cka"]
+    plan = distill("validate", written(tmp_path / "c.yaml", config), "--format", "json").data
+    assert [(one["term"], one["student"], one["teacher"]) for one in plan["layers"]] == [
+        ("mse", 0, 0)
+    ]
+    again = scored(tmp_path, found.facts["config"])
+    assert (again.terms, again.facts["config_sha256"]) == (
+        found.terms,
+        found.facts["config_sha256"],
+    )
+    for more in (
+        {"losses": [own, {"name": "l1"}]},
+        {"progressive": {"loss": "mse"}},
+        {"progressive": {"hidden_weight": 1}},
+        {"progressive": {"layer_weights": [1]}},
+        {"losses": None},
+    ):
+        assert "progressive.layer_mapping: is missing; write pairs [stu" in refused(
+            tmp_path / "c.yaml", config | more
+        )
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

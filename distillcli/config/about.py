@@ -83,7 +83,8 @@ ABOUT: dict[str, dict[str, str]] = {
         "soft_label_weight.",
     },
     "ProgressiveSection": {
-        "layer_mapping": "Pairs [student layer, teacher layer], counted from 0.",
+        "layer_mapping": "Pairs [student layer, teacher layer], counted from 0; may be left out "
+        "where every entry of losses that compares layers has its own.",
         "loss": "The loss of a pair of layers, by name or as {name, parameters}; default mse.",
         "hidden_weight": "The weight of the hidden-layer term; default 1.0.",
         "response_weight": "The weight of the response term, if there is one; default 1.0.",

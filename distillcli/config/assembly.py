@@ -32,7 +32,8 @@ def assemble(written: WrittenConfig, problems: Problems, catalogue: Catalogue) -
     labels = written.labels is not None or problems.touch(("labels",))
     listed = loss_terms(problems, catalogue, written.losses or (), _around(written, labels))
     on = frozenset(term.on for term in listed)
-    builder = build.Builder(problems, reader, catalogue, labels, on)
+    mapped = all(term.layer_mapping for term in listed if term.on == "hidden")
+    builder = build.Builder(problems, reader, catalogue, labels, on, mapped)
     teachers = written.teachers or ()
     hidden = written.teacher_hidden, written.student_hidden
     config = Config(

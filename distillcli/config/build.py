@@ -45,6 +45,7 @@ class Builder:
         labels: whether the config has labels.
         listed: what the entries of `losses` compare; those stand in for terms of the strategy's
             own that nobody has written.
+        mapped: whether every entry that compares layers has pairs of its own.
     """
 
     problems: Problems
@@ -52,6 +53,7 @@ class Builder:
     catalogue: Catalogue
     labels: bool
     listed: frozenset[str] = frozenset()
+    mapped: bool = True
 
     def where(self, *path: str) -> str:
         """The place of another key, for messages that name two."""
@@ -81,13 +83,13 @@ def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) 
     """The hidden-layer term; `responds`: whether there is a response term beside it."""
     path = ("progressive",)
     pairs = tuple(written.layer_mapping or ())
-    if not pairs and not build.problems.touch((*path, "layer_mapping")):
-        hint = "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]"
-        build.problems.add((*path, "layer_mapping"), "is missing", hint)
     hidden = given_or(written.hidden_weight, 1.0)
     outer = given_or(written.response_weight, 1.0)
     unwritten = written.loss is None and written.hidden_weight is None
     elsewhere = "hidden" in build.listed and unwritten
+    alike = written.layer_weights in (None, "uniform")
+    if not pairs and not (elsewhere and build.mapped and alike):
+        _need_pairs(build)
     if hidden == 0 and (outer == 0 or not responds) and not build.listed:
         problem = "is 0, and there is no other term"
         build.problems.add((*path, "hidden_weight"), problem, "give one term a weight above 0")
@@ -101,6 +103,13 @@ def progressive(build: Builder, written: ProgressiveSection, *, responds: bool) 
         ),
         projection=_projection(build, written.projection),
     )
+
+
+def _need_pairs(build: Builder) -> None:
+    path = ("progressive", "layer_mapping")
+    if not build.problems.touch(path):
+        hint = "write pairs [student layer, teacher layer], like [[0, 1], [1, 3]]"
+        build.problems.add(path, "is missing", hint)
 
 
 def ensemble(build: Builder, written: EnsembleSection, *, teachers: int) -> Ensemble:

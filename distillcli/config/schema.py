@@ -33,14 +33,17 @@ def json_schema(catalogue: Catalogue) -> Schema:
         for key, text in about.items():
             sections[name]["properties"][key]["description"] = text
     _name_losses_and_metrics(sections, catalogue)
-    sections["ProgressiveSection"]["required"] = ["layer_mapping"]
     sections["ResponseSection"]["allOf"] = [_not_both(*pair) for pair in _EXCLUSIVE]
     return {
         "$schema": DRAFT,
         "title": "distill config",
         **schema,
         "required": ["strategy"],
-        "allOf": [*map(_strategy_rule, STRATEGIES), _response_of_progressive()],
+        "allOf": [
+            *map(_strategy_rule, STRATEGIES),
+            _response_of_progressive(),
+            _pairs_of_progressive(),
+        ],
     }
 
 
@@ -138,7 +141,7 @@ def _strategy_rule(strategy: str) -> Schema:
     """What a strategy needs, and the keys that belong to others."""
     needed: Iterable[str] = {
         "response": ("teacher", "student"),
-        "progressive": ("teacher_hidden", "student_hidden", "progressive"),
+        "progressive": ("teacher_hidden", "student_hidden"),
         "ensemble": ("teachers",),
     }[strategy]
     others = [key for key, owners in OWNERS.items() if strategy not in owners]
@@ -148,6 +151,17 @@ def _strategy_rule(strategy: str) -> Schema:
             "required": list(needed),
             "properties": {key: {"type": "null"} for key in others},
         },
+    }
+
+
+def _pairs_of_progressive() -> Schema:
+    """Without terms that may have pairs of their own, those of the strategy are needed."""
+    listed = {"properties": {"losses": {"type": "array"}}, "required": ["losses"]}
+    strategy = {"properties": {"strategy": {"const": "progressive"}}, "required": ["strategy"]}
+    mapped = {"properties": {"progressive": {"required": ["layer_mapping"]}}}
+    return {
+        "if": {**strategy, "not": listed},
+        "then": {**mapped, "required": ["progressive"]},
     }
 
 

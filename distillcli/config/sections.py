@@ -78,6 +78,7 @@ Projection = XavierUniform | LeastSquares | FromFile | None
 class Progressive:
     """Hidden layers: pairs (student layer, teacher layer), counted from 0.
 
+    `layer_mapping`: none where all that compares layers has pairs of its own.
     `layer_weights`: "uniform", or one weight per pair with sum 1. `loss`: None where the entries of
     `losses` are all that compares layers.
     """
@@ -98,8 +99,9 @@ class Progressive:
 
     def written(self, base: FilePath) -> dict[str, Any]:
         """The section in a config in the folder `base`."""
+        pairs = [list(pair) for pair in self.layer_mapping]
         return {
-            "layer_mapping": [list(pair) for pair in self.layer_mapping],
+            **({"layer_mapping": pairs} if pairs else {}),
             **({} if self.loss is None else self._hidden(self.loss)),
             "response_weight": self.response_weight,
             "layer_weights": words(self.layer_weights),

@@ -232,14 +232,15 @@ def _against_labels(role: str, rows: Callable[[Logits, Array], Array], tile: Til
 
 def _there(config: Config, inputs: Inputs, pair: Pair | None) -> list[str]:
     roles = [role for role in ("student", "labels") if role in inputs]
-    layers = ["hidden"] if config.progressive is not None and not rows_are_whole(inputs) else []
+    paired = config.progressive is not None and bool(config.progressive.layer_mapping)
+    layers = ["hidden"] if paired and not rows_are_whole(inputs) else []
     return [*roles, *layers] if pair is None else ["teacher", *roles, *layers]
 
 
 def _reason(name: str, there: Sequence[str]) -> str:
     missing = sorted(metrics.METRICS[name].needs - set(there))
     if missing == ["hidden"]:
-        return "needs hidden layers whose rows are single positions"
+        return "needs a layer_mapping of progressive, and layers whose rows are single positions"
     return f"needs {' and '.join(missing)}"
 
 

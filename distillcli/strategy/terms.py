@@ -190,9 +190,10 @@ def _rows(
 def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
     """The pairs of layers of a term; their weights sum to 1, and are equal for pairs of its own."""
     assert config.progressive is not None
-    pairs, shares = config.layer_pairs(term), config.progressive.shares
-    if term.layer_mapping is not None:
-        shares = (1.0 / len(pairs),) * len(pairs)
+    pairs = config.layer_pairs(term)
+    shares = (1.0 / len(pairs),) * len(pairs)
+    if term.layer_mapping is None:
+        shares = config.progressive.shares
     return tuple(
         Layer(student, teacher, float(share), f"{term.name} of layers {index}")
         for index, ((student, teacher), share) in enumerate(zip(pairs, shares, strict=True))
