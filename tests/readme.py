@@ -125,10 +125,17 @@ def loss_table() -> str:
         own = [one for one in loss.parameters if one.name not in SHARED]
         parameters = ", ".join(f"`{one.name}` {default(one)}" for one in own)
         formula = loss.formula.replace("|", "\\|")
-        lines.append(
-            f"| `{loss.name}` | {loss.family} | {formula} | {parameters} | {loss.reference} |"
-        )
+        of = ", ".join([loss.family, *needs(loss)])
+        lines.append(f"| `{loss.name}` | {of} | {formula} | {parameters} | {loss.reference} |")
     return "\n".join(lines)
+
+
+def needs(loss: Any) -> Iterator[str]:
+    """Which dumps and batches it takes, told below the table."""
+    if loss.allows_tail:
+        yield "top-k too"
+    if loss.least_batch is not None:
+        yield f"{loss.least_batch} rows"
 
 
 SHARED = ("temperature", "temperature_squared", "standardize")  # told below the table
