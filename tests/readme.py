@@ -134,7 +134,7 @@ def needs(loss: Any) -> Iterator[str]:
     """Which dumps and batches it takes, told below the table."""
     if loss.allows_tail:
         yield "top-k too"
-    if loss.least_batch is not None:
+    if (loss.least_batch or 1) > 1:
         yield f"{loss.least_batch} rows"
 
 

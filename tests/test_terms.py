@@ -185,19 +185,31 @@ def test_a_term_has_the_temperature_of_the_strategy(
 
 @pytest.mark.parametrize(
     ("weights", "temperature"),
-    [((1, 2, 3), 3), ((0.5, 0.2, 0.1), 2), ((1, 0, 1), 2), ((1, 1, 0), 1), ((0, 0, 0), 1)],
+    [
+        ((1, 2, 3), 3),
+        ((0, 0.6, 1), 1),
+        ((0.5, 0.2, 0.1), 2),
+        ((1, 0, 1), 2),
+        ((1, 1, 0), 1),
+        ((0, 0, 0), 1),
+    ],
 )
 def test_the_order_of_terms_changes_nothing(
     tmp_path: Path, weights: tuple[float, ...], temperature: float
 ) -> None:
-    """Nor do the metrics, whose KL is at the temperature of the largest weight, or the lowest."""
+    """Nor do the metrics, whose KL is at the temperature of the largest weight, or the lowest.
+
+    A temperature that several terms have weighs as they do together.
+    """
     losses: list[dict[str, Any]] = [
         {"name": "kl", "as": f"at_{t}", "temperature": t, "weight": weight}
         for t, weight in zip((2, 1, 3), weights, strict=True)
     ]
     losses.append({"name": "mse", "weight": 4})
+    if weights == (0, 0.6, 1):
+        losses.append({"name": "jsd", "temperature": 1, "weight": 0.6})
     base = tmp_path / "base.json"
-    orders = [losses, losses[::-1], [losses[index] for index in (2, 0, 3, 1)]]
+    orders = [losses, losses[::-1], [*losses[2:], *losses[:2]]]
     results = [scored(tmp_path, {**RESPONSE, "losses": order}) for order in orders]
     for order, found in zip(orders, results, strict=True):
         assert found.facts["temperature"] == temperature

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import fsum
 from typing import Any
 
 from distillcli.backend import Array, namespace
@@ -270,13 +271,15 @@ def _projected(x: Array, matrix: Array, start: int) -> Array:
 def temperature_of(config: Config) -> float:
     """That of the KL metrics: the strategy's own where its keys are written.
 
-    Without them, of the terms that have one, that of the largest weight; of equal weights the
-    lowest. So the order of `losses` plays no part.
+    Without them the one whose terms have the largest weight together; of equal weights the lowest.
+    So the order of `losses` plays no part.
     """
     if config.ensemble is not None:
         return config.ensemble.temperature
     if config.response is not None:
         return float(config.response.soft_loss.parameters.get("temperature", 1.0))
-    found = [(term.weight, term.loss.parameters.get("temperature")) for term in config.terms()]
-    ranked = [(-weight, float(one)) for weight, one in found if one is not None]
-    return min(ranked, default=(0.0, 1.0))[1]
+    weights: dict[float, list[float]] = {}
+    for term in config.terms():
+        if "temperature" in term.loss.parameters:
+            weights.setdefault(float(term.loss.parameters["temperature"]), []).append(term.weight)
+    return min(weights, key=lambda one: (-fsum(weights[one]), one), default=1.0)
