@@ -54,7 +54,7 @@ def check_last_batch(config: Config, rows: int) -> None:
 
 @dataclass(frozen=True)
 class Related:
-    """Computes a loss on the rows of a tile that count, all at once.
+    """Computes a loss on the rows of a tile; one that relates them, on those that count at once.
 
     Args:
         size: rows of a batch; 0 where no loss relates them.
@@ -69,11 +69,13 @@ class Related:
     def __call__(
         self, tile: Tile, inputs: Mapping[str, Any], loss: Loss, parameters: Mapping[str, Any]
     ) -> Array:
-        """The values of a tile, float64 [rows]; 0 for rows that do not count.
+        """The values of a tile, float64 [rows]; of related rows 0 for those that do not count.
 
         Raises:
             DataError: some rows count, and fewer than the loss needs.
         """
+        if loss.least_batch is None:
+            return loss.function(**inputs, **parameters)
         keep = rows_that_count(tile, self.bad)
         self._check(tile, int(keep.sum()), loss)
         if keep.all():

@@ -45,8 +45,6 @@ def layer_rows(
         flat = {side: xp.reshape(x, (-1, x.shape[2])) for side, x in sides.items()}
         values = xp.reshape(loss.function(**flat, **parameters), some.shape[:2])
         return _means(values, kept_positions(tile), tile)
-    if loss.least_batch is None:
-        return loss.function(**sides, **parameters)
     return related(tile, sides, loss, parameters)
 
 

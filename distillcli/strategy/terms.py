@@ -172,20 +172,10 @@ def _logit_term(written: LossTerm, known: Loss, pair: Pair | None, related: Rela
             found["labels"] = tile.labels()
         return found
 
-    rows = partial(_rows, known, parameters, inputs, related)
+    def rows(tile: Tile) -> Array:
+        return related(tile, inputs(tile), known, parameters)
+
     return Term(written, known, formula_of(written, known, batch=related.size), rows)
-
-
-def _rows(
-    known: Loss,
-    parameters: Mapping[str, Any],
-    inputs: Callable[[Tile], dict[str, Any]],
-    related: Related,
-    tile: Tile,
-) -> Array:
-    if known.least_batch is None:
-        return known.function(**inputs(tile), **parameters)
-    return related(tile, inputs(tile), known, parameters)
 
 
 def layers_of(config: Config, term: LossTerm) -> tuple[Layer, ...]:
