@@ -7,10 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels import table
+from distillcli.kernels.mending import (
+    mend_cosines,
+    mend_divergences,
+    mend_entropies,
+    mend_squares,
+)
 from distillcli.kernels.table import Asked
-from distillcli.kernels.wanted import Wanted, mended
-from distillcli.losses.features import cosine, mse
-from distillcli.numerics.divergence import kl
+from distillcli.kernels.wanted import Wanted
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
@@ -28,7 +32,7 @@ def fill(wanted: Wanted, sweep: Sweep) -> None:
 
 def _fill(sides: tuple[Logits, ...], wanted: Wanted, sweep: Sweep) -> None:
     asked = Asked.of(sides, wanted)
-    found = table.empty(asked, sides[0].shape[0])
+    found = np.empty((asked.columns, sides[0].shape[0]))  # what is not asked for is left as it is
     for start, stop in _pieces(sides):
         parts = [side.part(start, stop) for side in sides]
         sweep(parts, asked.part(start, stop), found[:, start:stop])
@@ -61,28 +65,23 @@ def _leave(scores: Logits, found: Array, asked: int, wanted: Wanted) -> None:
     if asked & table.ENTROPY:
         entropy = found[table.ENTROPY_AT]
         doubtful = ~np.isfinite(entropy) & ~scores.bad
-        scores.entropy = mended(
-            entropy, doubtful, scores.shape[1], lambda at: scores.taken(at).entropy
-        )
+        scores.entropy = mend_entropies(entropy, doubtful, scores)
 
 
 def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted) -> None:
     for index, (temperature, directions) in enumerate(asked.divergences):
         at = table.tempered(found, index)
-        totals = at[table.TOTAL_AT], at[table.OTHER_TOTAL_AT]
-        for scores, total, of_side in zip((p, q), totals, asked.of_sides, strict=True):
-            # That at 1 may be known by way of the first temperature, to other bits.
-            if temperature != 1.0 or not of_side & table.ONE:
-                scores.learn_total(temperature, total)
+        p.learn_total(temperature, at[table.TOTAL_AT])
+        q.learn_total(temperature, at[table.OTHER_TOTAL_AT])
         if directions & table.FORWARD:
             _leave_divergence(p, q, at[table.FORWARD_AT], temperature)
         if directions & table.REVERSE:
             _leave_divergence(q, p, at[table.REVERSE_AT], temperature)
     of_pair = found[table.PAIR : table.TEMPERED]
     if asked.of_pair & table.SQUARES:
-        _leave_distance(p, q, "squares", of_pair[table.SQUARES_AT])
+        _leave_distance(p, q, "squares", of_pair[table.SQUARES_AT], mend_squares)
     if asked.of_pair & table.COSINE:
-        _leave_distance(p, q, "cosine", of_pair[table.COSINE_AT])
+        _leave_distance(p, q, "cosine", of_pair[table.COSINE_AT], mend_cosines)
     if wanted.above is not None:
         q.learn("above", wanted.above, of_pair[table.ABOVE_AT])
     if asked.of_pair & table.OVERLAP:
@@ -92,16 +91,11 @@ def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted
 def _leave_divergence(p: Logits, q: Logits, found: Array, temperature: float) -> None:
     """What a sweep cannot do, scores beyond the range of differences, is no number there."""
     doubtful = np.isnan(found) & ~p.bad & ~q.bad
-    rows = mended(found, doubtful, p.shape[1], lambda at: kl(p.taken(at), q.taken(at), temperature))
-    p.learn(("kl", temperature), q, rows)
+    p.learn(("kl", temperature), q, mend_divergences(found, doubtful, p, q, temperature))
 
 
-def _leave_distance(p: Logits, q: Logits, name: str, found: Array) -> None:
-    careful = cosine if name == "cosine" else mse
-    rows = mended(
-        found,
-        ~np.isfinite(found) & p.finite & q.finite,
-        p.shape[1],
-        lambda at: careful(teacher=p.taken(at).raw, student=q.taken(at).raw),
-    )
-    p.learn(name, q, rows)
+def _leave_distance(
+    p: Logits, q: Logits, name: str, found: Array, mend: Callable[..., Array]
+) -> None:
+    doubtful = ~np.isfinite(found) & p.finite & q.finite
+    p.learn(name, q, mend(found, doubtful, p, q))

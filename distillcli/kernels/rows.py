@@ -6,17 +6,21 @@ the temperatures in use, entropies, and the divergences of a pair. One sweep ove
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels import table
+from distillcli.kernels.mending import (
+    mend_cosines,
+    mend_divergences,
+    mend_entropies,
+    mend_squares,
+)
 from distillcli.kernels.table import Asked
-from distillcli.kernels.wanted import NARROW, mended
-from distillcli.losses.features import cosine, mse
-from distillcli.numerics.divergence import kl
+from distillcli.kernels.wanted import NARROW
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
@@ -206,10 +210,8 @@ def _find(sheet: _Sheet, asked: int, labels: Array | None) -> None:
 def _find_entropy(sheet: _Sheet) -> None:
     """The last that is asked: it spends the exponentials."""
     entropy = sheet.entropy()
-    scores = sheet.scores
-    sheet.found[table.ENTROPY_AT] = mended(
-        entropy, ~np.isfinite(entropy), scores.shape[1], lambda rows: scores.taken(rows).entropy
-    )
+    doubtful = ~np.isfinite(entropy)
+    sheet.found[table.ENTROPY_AT] = mend_entropies(entropy, doubtful, sheet.scores)
 
 
 def _find_of_classes(p: _Sheet, q: _Sheet, asked: Asked, found: Array) -> None:
@@ -237,25 +239,18 @@ def _count(truths: Array, axis: int) -> Array:
 def _find_distances(p: _Sheet, q: _Sheet, asked: int, found: Array) -> None:
     """What is asked about the numbers as they are stored."""
     if asked & table.SQUARES:
-        found[table.SQUARES_AT] = _distance(p, q, p.values, q.values, mse)
+        squares = _gap_squared(p, p.values, q.values) * (1.0 / p.scores.shape[1])
+        found[table.SQUARES_AT] = mend_squares(squares, ~np.isfinite(squares), p.scores, q.scores)
     if asked & table.COSINE:
-        one, other = p.unit(), q.unit()
-        found[table.COSINE_AT] = _distance(p, q, one, other, cosine)
+        # Half the squared distance of unit rows is one minus their cosine.
+        cosines = _gap_squared(p, p.unit(), q.unit()) * 0.5
+        found[table.COSINE_AT] = mend_cosines(cosines, ~np.isfinite(cosines), p.scores, q.scores)
 
 
-def _distance(
-    p: _Sheet, q: _Sheet, one: Array, other: Array, careful: Callable[..., Array]
-) -> Array:
-    """Half the squared distance of unit rows is one minus their cosine."""
+def _gap_squared(p: _Sheet, one: Array, other: Array) -> Array:
+    """The squared distance of each pair of rows."""
     gap = np.subtract(one, other, out=p.buffer("gap"))
-    squares = p.sum(np.multiply(gap, gap, out=gap))
-    squares *= 0.5 if careful is cosine else 1.0 / p.scores.shape[1]
-    return mended(
-        squares,
-        ~np.isfinite(squares),
-        p.scores.shape[1],
-        lambda at: careful(teacher=p.scores.taken(at).raw, student=q.scores.taken(at).raw),
-    )
+    return p.sum(np.multiply(gap, gap, out=gap))
 
 
 def _find_divergences(
@@ -282,10 +277,4 @@ def _divergence(
 ) -> Array:
     rows = p.sum(weighed) * (sign / temperature) / p.total
     enough = PLAIN_ABOVE[p.dtype] if temperature >= COLDEST[p.dtype] else math.inf
-    one, other = p.scores, q.scores
-    return mended(
-        rows,
-        ~(rows > enough),
-        one.shape[1],
-        lambda at: kl(one.taken(at), other.taken(at), temperature),
-    )
+    return mend_divergences(rows, ~(rows > enough), p.scores, q.scores, temperature)

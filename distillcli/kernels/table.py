@@ -8,19 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels.wanted import Direction, Wanted
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
-
-# Stands for the score of a masked class where differences are taken, in rows whose maximum is far
-# above; in others no number is left of what is made of differences.
-MASKED, FAR_ABOVE = -1e30, -1e29
-# Where sums of squares in float64 have lost nothing to underflow or overflow.
-SAFE_SQUARES = 1e-280, 1e280
 
 # What is asked, as bits. Of one side: the top class, the sum of exponentials at temperature 1, the
 # entropy, whether all is finite, the score of the label.
@@ -64,8 +57,11 @@ class Asked:
 
     @classmethod
     def of(cls, sides: tuple[Logits, ...], wanted: Wanted) -> "Asked":
-        of_sides = tuple(_of_side(one, wanted, paired=len(sides) == 2) for one in sides)
-        labels = wanted.labels if any(bits & CHOSEN for bits in of_sides) else None
+        labels = wanted.labels if any(one in wanted.chosen for one in sides) else None
+        if labels is not None and not _all_within(labels, sides[0].shape[1]):
+            labels = None
+        paired, labelled = len(sides) == 2, labels is not None
+        of_sides = tuple(_of_side(one, wanted, paired=paired, labelled=labelled) for one in sides)
         if len(sides) == 1:
             return cls(of_sides, labels=labels)
         above = wanted.above
@@ -100,19 +96,19 @@ def _bits(directions: Collection[Direction]) -> int:
     return FORWARD * ("forward" in directions) | REVERSE * ("reverse" in directions)
 
 
-def _of_side(scores: Logits, wanted: Wanted, *, paired: bool) -> int:
+def _of_side(scores: Logits, wanted: Wanted, *, paired: bool, labelled: bool) -> int:
     return (
         TOP * (scores in wanted.tops or (paired and wanted.above is scores))
         | ONE * (scores in wanted.ones)
         | ENTROPY * (scores in wanted.entropies)
         | FINITE * (paired and (wanted.squares or wanted.cosine))
-        | CHOSEN * (scores in wanted.chosen and _all_within(wanted.labels, scores.shape[1]))
+        | CHOSEN * (labelled and scores in wanted.chosen)
     )
 
 
-def _all_within(labels: Array | None, classes: int) -> bool:
+def _all_within(labels: Array, classes: int) -> bool:
     """Whether every label is a class; a loop would read whatever lies at one that is not."""
-    return labels is not None and bool(((labels >= 0) & (labels < classes)).all())
+    return bool(((labels >= 0) & (labels < classes)).all())
 
 
 def _of_pair(sides: tuple[Logits, ...], wanted: Wanted) -> int:
@@ -124,8 +120,3 @@ def _of_pair(sides: tuple[Logits, ...], wanted: Wanted) -> int:
         | ABOVE * (wanted.above is not None)
         | OVERLAP * wanted.overlap
     )
-
-
-def empty(asked: Asked, rows: int) -> Array:
-    """A table for so many rows; what is not asked for is left as it is."""
-    return np.empty((asked.columns, rows))

@@ -1,10 +1,9 @@
 """What is asked of a kernel about the class scores of a tile."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from distillcli.numerics.scores import Logits
@@ -16,7 +15,6 @@ DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 # With fewer classes than this a row is too short for a loop of its own: rows are computed side by
 # side then, and one pass handles the same class of all of them.
 NARROW = 64
-MENDED = 2**18  # scores that are computed again at once, with several copies in float64
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,3 @@ class Wanted:
         asked = (*self.ones, *self.tops, *self.chosen, *self.maxima)
         singles = {id(one): one for one in asked}
         return [one for one in singles.values() if one not in paired]
-
-
-def mended(found: Array, doubtful: Array, classes: int, careful: Callable[[Array], Array]) -> Array:
-    """The rows in doubt computed again, some at a time, by what takes their numbers."""
-    rows = np.flatnonzero(doubtful)
-    step = max(1, MENDED // classes)
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        found[some] = careful(some)
-    return found

@@ -212,8 +212,10 @@ class Logits:
         self._chosen = (labels, chosen)
 
     def learn_total(self, temperature: float, total: Array) -> None:
-        """Take the sum of `softened(temperature)` from a kernel that has computed it."""
-        self._softened[temperature] = Softened(self._scores, self.max, temperature, total)
+        """Take the sum of `softened(temperature)` from a kernel that has computed it; the first
+        that is told stays, for what rests on it must not change its bits."""
+        if temperature not in self._softened:
+            self._softened[temperature] = Softened(self._scores, self.max, temperature, total)
 
 
 def as_logits(x: "Logits | Array") -> Logits:

@@ -80,12 +80,12 @@ def primer(
         for at in asked:
             found = target(tile, at)
             by_target.setdefault(id(found), (found, []))[1].append(at)
+        unscaled = target(tile, 1.0)
         for found, temperatures in by_target.values():
             statistics = set[Ask]().union(*(asked[at] for at in temperatures))
             first = temperature in temperatures
             if not first and not statistics:
                 continue
-            unscaled = target(tile, 1.0)
             yield replace(
                 wanted,
                 pair=(found, student),

@@ -10,6 +10,9 @@ import numpy as np
 
 from distillcli.kernels.fast.compiling import compiled
 from distillcli.kernels.fast.scalars import (
+    FAR_ABOVE,
+    MASKED,
+    SAFE_SQUARES,
     exponential,
     like,
     log_ratio,
@@ -27,10 +30,8 @@ from distillcli.kernels.table import (
     EACH,
     ENTROPY,
     ENTROPY_AT,
-    FAR_ABOVE,
     FORWARD,
     FORWARD_AT,
-    MASKED,
     MASKED_AT,
     MAX_AT,
     ONE,
@@ -41,7 +42,6 @@ from distillcli.kernels.table import (
     PAIR,
     REVERSE,
     REVERSE_AT,
-    SAFE_SQUARES,
     SIDE,
     SQUARES,
     SQUARES_AT,

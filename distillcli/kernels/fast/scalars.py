@@ -13,6 +13,12 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array
 
+# Stands for the score of a masked class where differences are taken, in rows whose maximum is far
+# above; in others no number is left of what is made of differences.
+MASKED, FAR_ABOVE = -1e30, -1e29
+# Where sums of squares in float64 have lost nothing to underflow or overflow.
+SAFE_SQUARES = 1e-280, 1e280
+
 FUSED: Any = {"fastmath": {"contract"}}
 
 

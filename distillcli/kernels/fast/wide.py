@@ -11,6 +11,9 @@ import numpy as np
 
 from distillcli.kernels.fast.compiling import compiled
 from distillcli.kernels.fast.scalars import (
+    FAR_ABOVE,
+    MASKED,
+    SAFE_SQUARES,
     exponential,
     from_ordered,
     like,
@@ -31,10 +34,8 @@ from distillcli.kernels.table import (
     EACH,
     ENTROPY,
     ENTROPY_AT,
-    FAR_ABOVE,
     FORWARD,
     FORWARD_AT,
-    MASKED,
     MASKED_AT,
     MAX_AT,
     ONE,
@@ -45,7 +46,6 @@ from distillcli.kernels.table import (
     PAIR,
     REVERSE,
     REVERSE_AT,
-    SAFE_SQUARES,
     SIDE,
     SQUARES,
     SQUARES_AT,
