@@ -84,11 +84,11 @@ def in_memory(made: Arrays) -> Iterator[None]:
         np.copyto(out, rows)  # labels are read ahead, where nobody looks at what is returned
         return out
 
-    ArrayReader.read = part  # type: ignore[method-assign]
+    ArrayReader.read = part  # type: ignore[method-assign]  # until the end of this
     try:
         yield
     finally:
-        ArrayReader.read = read  # type: ignore[method-assign]
+        ArrayReader.read = read  # type: ignore[method-assign]  # its own again
 
 
 def config(folder: Path, made: Arrays, dtype: str, kernel: str, metrics: str) -> Config:

@@ -233,11 +233,11 @@ def standing_still() -> Iterator[None]:
             read(reader, start, stop, out)
         return out
 
-    ArrayReader.read = once  # type: ignore[method-assign]
+    ArrayReader.read = once  # type: ignore[method-assign]  # until the end of this
     try:
         yield
     finally:
-        ArrayReader.read = read  # type: ignore[method-assign]
+        ArrayReader.read = read  # type: ignore[method-assign]  # its own again
 
 
 def computing(config: Config) -> Run:
