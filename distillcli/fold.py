@@ -21,7 +21,7 @@ from distillcli.batches.tiles import Tile
 from distillcli.errors import DataError
 from distillcli.fitting import Fitting
 from distillcli.slabs import Slab, Slabs
-from distillcli.sums.accumulators import BLOCK, Floats, RowValues, joined
+from distillcli.sums.rows import BLOCK, Floats, RowValues, joined
 
 T = TypeVar("T")
 

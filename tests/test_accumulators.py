@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillcli.sums.accumulators import BLOCK, Calibration, Dyadic, Moments, RowValues
+from distillcli.sums.batches import Batches
+from distillcli.sums.calibration import Calibration
+from distillcli.sums.dyadic import Dyadic
+from distillcli.sums.moments import Moments
 from distillcli.sums.quantiles import Histogram, Sample
-from distillcli.sums.totals import Batches, Totals
+from distillcli.sums.rows import BLOCK, RowValues
+from distillcli.sums.totals import Totals
 
 ROWS = 3 * BLOCK + 1234
 NAMES = ("kl", "student_confidence", "student_accuracy")

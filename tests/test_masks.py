@@ -14,7 +14,7 @@ from distillcli.commands.score import score
 from distillcli.commands.strategy import CATALOGUE
 from distillcli.config import from_data
 from distillcli.sinks.collection import Wishes
-from distillcli.sums.accumulators import RowValues
+from distillcli.sums.rows import RowValues
 from distillcli.sums.totals import Totals
 from distillcli.targets.state import resume, state_of
 

@@ -19,7 +19,7 @@ from distillcli.result import Result
 from distillcli.sinks.collection import Wishes
 from distillcli.sinks.groups import GroupSums
 from distillcli.sinks.worst import Worst
-from distillcli.sums.accumulators import Floats, RowValues
+from distillcli.sums.rows import Floats, RowValues
 
 ROWS, CLASSES = 5000, 6
 

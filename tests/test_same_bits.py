@@ -19,7 +19,7 @@ from runs import scored
 
 from distillcli.batches import grid
 from distillcli.result import Result
-from distillcli.sums.accumulators import BLOCK
+from distillcli.sums.rows import BLOCK
 
 ROWS, CLASSES = 9001, 40
 WIDTHS = {"student": (24, 32), "teacher": (32, 40)}

@@ -14,7 +14,7 @@ from distillcli.errors import UsageError
 from distillcli.result import Result
 from distillcli.sinks.collection import Wishes
 from distillcli.strategy.selection import Selection
-from distillcli.sums.accumulators import Floats
+from distillcli.sums.rows import Floats
 
 ROWS = 9000  # over two blocks of 4096
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from distillcli.errors import FormatError, MissingError
 from distillcli.formats.npy import check_length, parse_header
-from distillcli.sums.accumulators import Floats
+from distillcli.sums.rows import Floats
 
 RESAMPLES = 2000
 SEED = 0

@@ -19,7 +19,8 @@ from distillcli.strategy.selection import Selection
 from distillcli.strategy.tails import tail_facts, tail_remarks
 from distillcli.strategy.vocabulary import vocabulary_facts, vocabulary_remarks
 from distillcli.strategy.weighting import Weighting, teacher_weights
-from distillcli.sums.totals import Finished, neighbours_joined
+from distillcli.sums.batches import neighbours_joined
+from distillcli.sums.totals import Finished
 from distillcli.writing.written import Written, keep_apart
 
 NOTHING = Wishes()

@@ -18,8 +18,9 @@ from distillcli.sinks.worst import Worst
 from distillcli.strategy.counting import GROUPED
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
-from distillcli.sums.accumulators import RowValues
-from distillcli.sums.totals import Batch, Batches, Collector, Totals, neighbours_joined
+from distillcli.sums.batches import Batch, Batches, neighbours_joined
+from distillcli.sums.rows import RowValues
+from distillcli.sums.totals import Collector, Totals
 
 _TOLD = (LOSS, LABEL, *(column(side) for side in SIDES for column in (class_column, confidence)))
 

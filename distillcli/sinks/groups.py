@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from distillcli.errors import DataError
 from distillcli.sinks.details import GROUP
-from distillcli.sums.accumulators import Floats, RowValues
+from distillcli.sums.rows import Floats, RowValues
 from distillcli.sums.totals import Blockwise
 
 MOST = 1000

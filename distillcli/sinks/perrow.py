@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from distillcli.sinks.details import LOSS
-from distillcli.sums.accumulators import RowValues
+from distillcli.sums.rows import RowValues
 from distillcli.writing.outputs import replacing
 
 ROLE = "--per-row"

@@ -26,9 +26,10 @@ from distillcli.result import (
 from distillcli.strategy.conventions import conventions
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
-from distillcli.sums.accumulators import Moments
+from distillcli.sums.batches import Batch
+from distillcli.sums.moments import Moments
 from distillcli.sums.quantiles import Histogram
-from distillcli.sums.totals import Batch, Finished
+from distillcli.sums.totals import Finished
 
 BATCH_METRICS = {
     "kl": "kl_mean",

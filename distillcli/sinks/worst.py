@@ -6,7 +6,7 @@ import numpy as np
 
 from distillcli.result import WorstRow, finite
 from distillcli.sinks.details import LABEL, LOSS, SIDES, class_column, confidence_column
-from distillcli.sums.accumulators import Floats, RowValues
+from distillcli.sums.rows import Floats, RowValues
 
 
 class Worst:

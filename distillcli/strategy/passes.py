@@ -22,7 +22,7 @@ from distillcli.strategy.positions import positions_kept
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
 from distillcli.strategy.selection import Selection
 from distillcli.strategy.sequences import check_cut
-from distillcli.sums.accumulators import RowValues
+from distillcli.sums.rows import RowValues
 from distillcli.sums.totals import Finished, Totals
 
 

@@ -19,7 +19,7 @@ from distillcli.numerics.arrays import cast
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.mixture import ROWS, Fit, Floats, fit
 from distillcli.strategy.passes import Passes
-from distillcli.sums.accumulators import RowValues
+from distillcli.sums.rows import RowValues
 from distillcli.teachers import Combine
 
 PER_ROW = ("confidence_per_row", "best_per_row")

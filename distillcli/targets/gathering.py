@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.sums.accumulators import RowValues
+from distillcli.sums.rows import RowValues
 from distillcli.sums.totals import Totals
 from distillcli.targets.encoding import Encoded
 from distillcli.targets.partial import Partial

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.sums.accumulators import Calibration, Dyadic, Moments, RowValues, joined
+from distillcli.sums.calibration import Calibration
+from distillcli.sums.dyadic import Dyadic
+from distillcli.sums.moments import Moments
+from distillcli.sums.rows import RowValues, joined
 from distillcli.sums.totals import Block, Totals
 
 Array = npt.NDArray[Any]
