@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from runs import Ended, distill, saved, scored, written
 
+from distillcli.strategy.sampled import Agreement
+
 SEQUENCES, POSITIONS, CLASSES = 10, 30, 50
 ROWS = SEQUENCES * POSITIONS
 
@@ -239,6 +241,31 @@ def test_labels_that_are_the_tokens_themselves(folder: Path) -> None:
     assert warned(run(folder, config)) == []
     (warning,) = warned(run(folder, {**config, "shift_labels": True}))
     assert "look shifted already: leave shift_labels out" in warning
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_half_of_the_sample_is_enough_where_it_leaves_no_doubt(folder: Path, shift: int) -> None:
+    """Of 256 rows, half; all where a shift may fit better."""
+    student = np.roll(model(2).reshape(ROWS, CLASSES), shift, axis=0)
+    saved(folder, teacher=model(1).reshape(ROWS, CLASSES), student=student)
+    done = run(folder, CONFIG)
+    assert len(warned(done)) == shift
+    assert done.data["facts"]["alignment"]["top1"]["pairs"] == (254 if shift else 126)
+
+
+@pytest.mark.parametrize("pairs", [16, 40, 60, 126, 254])
+@pytest.mark.parametrize("further", [0.0, 0.3, 0.6])
+def test_where_half_is_clear_the_whole_agrees(pairs: int, further: float) -> None:
+    """Of dumps that agree so much more often a row further on."""
+    random, missed = np.random.default_rng(pairs), 0
+    for _ in range(2000):
+        alike = random.random((2 * pairs, 2)) < (0.3, 0.3 + further)
+        half, whole = (
+            Agreement(n, {-1: 0.0, 0: alike[:n, 0].mean(), 1: alike[:n, 1].mean()})
+            for n in (pairs, 2 * pairs)
+        )
+        missed += half.is_clear and whole.better is not None
+    assert missed <= 2
 
 
 def test_what_does_not_count_tells_nothing(folder: Path) -> None:

@@ -175,6 +175,14 @@ def test_scores_that_look_like_probabilities(folder: Path) -> None:
     assert distill("score", config).notes == []
 
 
+def test_one_row_that_is_a_distribution(folder: Path) -> None:
+    """Says nothing of those that follow it."""
+    scores = np.load(folder / "student.npy")
+    scores[0] = 1 / CLASSES
+    saved(folder, student=scores)
+    assert distill(*QUICK, "--device", "cpu").notes == []
+
+
 def test_rows_and_positions_that_are_swapped(folder: Path) -> None:
     """As many rows in all are not enough: rows and positions must be the same on both sides."""
     np.save("teacher.npy", np.ones((6, 4, CLASSES), np.float32))

@@ -204,9 +204,11 @@ def sample_crc(file: InputFile) -> int:
     key = (file.path, file.identity)
     with _samples_lock:
         if key not in _samples:
-            crc = 0
+            crc, block = 0, memoryview(bytearray(BLOCK))
             for offset in _sample_offsets(file.size):
-                crc = crc32(file.read(BLOCK, offset), crc)
+                part = block[: file.size - offset]
+                file.read_into(part, offset)
+                crc = crc32(part, crc)
             _samples[key] = crc
         return _samples[key]
 

@@ -27,7 +27,7 @@ PROGRAM = 64 * 2**20  # Python, NumPy and HDF5 with nothing loaded
 # exponentials, differences and what is on the way to them.
 COPIES = 10
 COMPILER = 112 * 2**20  # numba and what it loads
-KERNEL_ROWS = {"fast": 8}  # where a kernel brings rows to a place of its own, one by one
+KERNEL_ROWS = {"fast": 1}  # where a kernel brings rows to a place of its own, one by one
 STATISTICS = 64  # numbers that are found out about a row, and what is made of them on the way
 FLOAT = 8
 PAIR_MATRICES = 8  # [rows, rows] that a loss on the relations of a batch has at once

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -259,5 +260,11 @@ def versions() -> dict[str, str]:
     return {
         "distillcli": __version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in parts},
+        **{name: _version(name) for name in parts},
     }
+
+
+def _version(name: str) -> str:
+    """A library that is loaded knows; for others a file is searched and parsed."""
+    loaded = sys.modules.get(name)
+    return version(name) if loaded is None else str(loaded.__version__)

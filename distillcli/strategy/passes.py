@@ -102,6 +102,8 @@ class Passes:
 
     def on_host(self) -> "Passes":
         """The same on the CPU, with NumPy: for what is little work, or must have the same bits."""
+        if self.machine.backend.gpu is None:
+            return self
         return replace(self, machine=replace(self.machine, backend=choose("cpu")))
 
     @property

@@ -1,12 +1,14 @@
 """What a user should know of a run before its figures."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillcli.batches.inputs import Input
 from distillcli.config import Config
-from distillcli.formats import widen
+from distillcli.formats import Reader, widen
 from distillcli.inspecting.looks import like_probabilities
 from distillcli.strategy.inputs import Inputs
 
@@ -48,8 +50,14 @@ def targets(config: Config, inputs: Inputs) -> Iterator[str]:
 
 
 def _like_probabilities(item: Input) -> bool:
-    """Whether its first rows are like that; few enough to take no time and little memory."""
+    """Whether its first rows are like that; few enough to take no time and little memory.
+
+    That logits are no probabilities the first row tells.
+    """
     rows = min(item.reader.rows, SAMPLE_ROWS, max(1, SAMPLE_VALUES // item.width))
-    raw = item.reader.read(0, rows, item.reader.empty(rows))
-    values = widen(raw, item.reader.element, np.float64)
-    return like_probabilities(values)
+    return all(like_probabilities(_first(item.reader, count)) for count in (1, rows))
+
+
+def _first(reader: Reader, rows: int) -> NDArray[Any]:
+    """The first rows, in float64."""
+    return widen(reader.read(0, rows, reader.empty(rows)), reader.element, np.float64)

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from distillcli.batches.tiles import Raw, Tile
 from distillcli.errors import DataError
+from distillcli.kernels import Wanted, fill
 from distillcli.strategy.alignment import STUDENT
 from distillcli.strategy.counting import MASKED
+from distillcli.strategy.inputs import Inputs
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.tails import known_of
 from distillcli.strategy.vocabulary import uneven
@@ -40,10 +42,28 @@ class Agreement:
     @property
     def better(self) -> int | None:
         """The shift that fits much better than none."""
-        margin = max(MARGIN, 3.0 * math.sqrt(0.5 / max(self.pairs, 1)))
-        best = max(SHIFTS, key=lambda shift: self.share[shift])
-        far = self.share[best] - self.share[0] > margin
-        return best if far and self.pairs >= PAIRS else None
+        far = self._lead > _margin(self.pairs)
+        return self._best if far and self.pairs >= PAIRS else None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether as many pairs again would hardly make a shift fit better."""
+        doubt = _margin(self.pairs) / 2  # the first half lies so far from the whole, at most
+        return self.pairs >= PAIRS and self._lead + doubt < _margin(2 * self.pairs)
+
+    @property
+    def _best(self) -> int:
+        return max(SHIFTS, key=lambda shift: self.share[shift])
+
+    @property
+    def _lead(self) -> float:
+        """How much more often the best of them agrees than none."""
+        return self.share[self._best] - self.share[0]
+
+
+def _margin(pairs: int) -> float:
+    """What is more than chance, over so many pairs."""
+    return max(MARGIN, 3.0 * math.sqrt(0.5 / max(pairs, 1)))
 
 
 @dataclass(frozen=True)
@@ -112,50 +132,57 @@ def alignment(passes: Passes) -> Alignment:
     teacher = next((item.role for item in inputs if item.role in ("teacher", "teachers[0]")), None)
     if "student" not in inputs or teacher is None:
         return known
-    try:
-        windows = [_Window.of(passes, tile, teacher) for tile in _tiles(passes)]
-    except DataError:  # the pass tells it, of the first row that it is true of
-        return known
-    sides = None
-    if not known.tokens and not uneven(inputs):
-        sides = _agreement(windows, lambda one: one.teacher, lambda one: one.student)
-    labels = None
-    if "labels" in inputs and inputs["labels"].compared is None:
-        labels = _agreement(windows, lambda one: one.student, lambda one: one.labels)
-    return replace(
+    known = replace(
         known,
         where=inputs["student"].reader.where,
-        sides=sides,
-        labels=labels,
         shifted=passes.config.counting.shift_labels,
         labels_where=inputs["labels"].reader.where if "labels" in inputs else "labels",
     )
+    tokens_tell = known.tokens or uneven(inputs)
+    placed = "labels" in inputs and inputs["labels"].compared is None
+    for share in (2, 1):  # half of the rows, and all where these leave a doubt
+        try:
+            windows = [_Window.of(passes, tile, teacher) for tile in _tiles(passes, share)]
+        except DataError:  # the pass tells it, of the first row that it is true of
+            return known
+        sides = labels = None
+        if not tokens_tell:
+            sides = _agreement(windows, lambda one: one.teacher, lambda one: one.student)
+        if placed:
+            labels = _agreement(windows, lambda one: one.student, lambda one: one.labels)
+        if all(one is None or one.is_clear for one in (sides, labels)):
+            break
+    return replace(known, sides=sides, labels=labels)
 
 
-def _tiles(passes: Passes) -> Iterator[Tile]:
-    """The first rows that are taken, and some from the middle of them."""
-    inputs = passes.inputs
-    width = sum(item.width for item in inputs if item.classes is not None)
-    rows = max(LEAST, min(MOST, VALUES // width))
-    middle = (passes.first + passes.stop) // 2
-
-    buffers: dict[str, Raw] = {}  # for one window after the other: fresh memory is slow at first
-
-    def read(role: str, start: int, stop: int) -> Raw:
-        reader = inputs[role].reader
-        if role not in buffers:
-            buffers[role] = reader.empty(stop - start)
-        return reader.read(start, stop, buffers[role][: stop - start])
-
-    machine = passes.machine
-    scores = (item.reader for item in inputs if item.classes is not None)
-    anywhere = all(reader.splits(ANYWHERE, loosely=True) for reader in scores)
+def _tiles(passes: Passes, share: int) -> Iterator[Tile]:
+    """The first rows that are taken, and some from the middle of them; or a share of these."""
+    inputs, machine = passes.inputs, passes.machine
+    scores = [item for item in inputs if item.classes is not None]
+    rows = max(LEAST, min(MOST, VALUES // sum(item.width for item in scores)))
+    anywhere = all(item.reader.splits(ANYWHERE, loosely=True) for item in scores)
     several = anywhere and passes.rows_taken >= 2 * rows
-    for start in (passes.first, middle) if several else (passes.first,):
-        stop = min(start + rows, passes.stop)
-        yield Tile(
-            start, stop, inputs.items, read, machine.precision, machine.backend, stop - start
-        )
+    piece = passes.grid([item.role for item in scores], by_kernel=True).at_once
+    at_once = piece if all(item.reader.splits(piece) for item in scores) else rows
+    read = _Buffers(inputs).read
+    for start in (passes.first, (passes.first + passes.stop) // 2)[: 1 + several]:
+        stop = start + -(-min(rows, passes.stop - start) // share)
+        yield Tile(start, stop, inputs.items, read, machine.precision, machine.backend, at_once)
+
+
+class _Buffers:
+    """What rows are read into, one window after the other: fresh memory is slow at first."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._of: dict[str, Raw] = {}
+
+    def read(self, role: str, start: int, stop: int) -> Raw:
+        """Rows of an input; they stand until others of it are read."""
+        reader = self._inputs[role].reader
+        if role not in self._of or len(self._of[role]) < stop - start:
+            self._of[role] = reader.empty(stop - start)
+        return reader.read(start, stop, self._of[role][: stop - start])
 
 
 @dataclass(frozen=True)
@@ -170,23 +197,29 @@ class _Window:
 
     @classmethod
     def of(cls, passes: Passes, tile: Tile, teacher: str) -> "_Window":
-        host, inputs = passes.machine.host, passes.inputs
+        inputs = passes.inputs
         counts = np.ones(tile.stop - tile.start, bool)
         if (masked := tile.masked()) is not None:
             counts &= ~masked
-        tops = []
-        with passes.machine.backend.active(), np.errstate(all="ignore"):
-            for role in (teacher, "student"):
-                whole = not inputs[role].lacks_classes
-                side: Any = tile.logits(role) if whole else known_of(tile, role)
-                tops.append(host(side.top).astype(np.int64))
-                if whole:
-                    counts &= ~host(side.bad).astype(bool)
+        roles = (teacher, "student")
+        whole = [tile.logits(role) for role in roles if not inputs[role].lacks_classes]
+        with np.errstate(all="ignore"):
+            fill(Wanted(tops=whole, maxima=whole), tile.backend.kernel)
+            tops = [_top(tile, role) for role in roles]
+        for one in whole:
+            counts &= ~one.bad
         labels = tile.stored("labels").astype(np.int64) if "labels" in inputs else tops[1]
         positions = next((item.reader.shape[1] for item in inputs if item.reader.lead == 2), None)
         rows = np.arange(tile.start, tile.stop)
         sequence = rows // positions if positions is not None else rows * 0
         return cls(tops[0], tops[1], labels, counts, sequence)
+
+
+def _top(tile: Tile, role: str) -> Classes:
+    """The class of the highest score of each row, of those that are known."""
+    lacks = tile.inputs[role].lacks_classes
+    side: Any = known_of(tile, role) if lacks else tile.logits(role)
+    return np.asarray(side.top).astype(np.int64)
 
 
 def _agreement(
