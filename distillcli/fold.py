@@ -21,7 +21,7 @@ from distillcli.batches.tiles import Tile
 from distillcli.errors import DataError
 from distillcli.fitting import Fitting
 from distillcli.slabs import Slab, Slabs
-from distillcli.sums.rows import BLOCK, Floats, RowValues, joined
+from distillcli.sums.rows import Floats, Mask, RowValues
 
 T = TypeVar("T")
 
@@ -118,91 +118,72 @@ def _threads(name: str, count: int) -> Iterator[Executor]:
 
 
 @dataclass(frozen=True)
-class _TileValues(Generic[T]):
-    start: int
-    values: Floats
-    masked: npt.NDArray[np.bool_] | None
-    bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]
+class _Made(Generic[T]):
+    bad: Mapping[tuple[str, str], npt.NDArray[np.intp]]  # rows of the dump, by role and problem
     made: T
 
 
-def in_blocks(values: Iterator[RowValues]) -> Iterator[RowValues]:
-    """The same rows in blocks from row 0.
-
-    How much a GPU takes at once depends on its free memory; what is made of the rows must not.
-    """
-    waiting: RowValues | None = None
-    for rows in values:
-        rest = rows if waiting is None else joined([waiting, rows])
-        *whole, waiting = rest.pieces(BLOCK, 0)
-        yield from whole
-    if waiting is not None:
-        yield waiting
-
-
-def rows_and(
+def made_of_rows(
     measure: Measure,
-    make: Callable[[Tile], T],
+    make: Callable[[Tile, RowValues], T],
     inputs: Sequence[Input],
     grid: Grid,
     machine: Machine,
     *,
     skip_bad: bool,
-) -> Iterator[tuple[RowValues, list[T]]]:
-    """The values of every row, slab by slab, and what `make` makes of each tile of the slab.
+) -> Iterator[T]:
+    """What `make` makes of each tile and the values of its rows, in row order; on any thread.
 
     Raises:
         DataError: rows that cannot be used, and `skip_bad` is false. What `make` raises.
     """
     by_role = {item.role: item for item in inputs}
 
-    def work(tile: Tile) -> _TileValues[T]:
-        masked = tile.masked()
-        if masked is not None and masked.all():
-            nothing = np.zeros((len(measure.names), len(masked)))
-            return _TileValues(tile.start, nothing, masked, {}, make(tile))
-        measure.prepare(tile)
-        masks, columns = measure.bad(tile), measure.columns(tile)
-        found = machine.hosts([*masks.values(), *(columns[name] for name in measure.names)])
-        bad = {
-            key: tile.start + _where(mask != 0, masked)
-            for key, mask in zip(masks, found, strict=False)
-        }
-        # Copied, for a column may be a part of all that a kernel has found.
-        values = np.empty((len(measure.names), tile.stop - tile.start))
-        for index, rows in enumerate(found[len(masks) :]):
-            values[index] = rows
-        return _TileValues(tile.start, values, masked, bad, make(tile))
+    def work(tile: Tile) -> _Made[T]:
+        values, masked, bad = _measured(measure, tile, machine)
+        keep = np.ones(values.shape[1], bool) if masked is None else ~masked
+        for rows in bad.values():
+            keep[rows - tile.start] = False
+        return _Made(bad, make(tile, RowValues(tile.start, measure.names, values, keep, masked)))
 
     for tiles in in_row_order(work, inputs, grid, machine):
-        values = np.concatenate([tile.values for tile in tiles], axis=1)
-        masked = _joined_masks(tiles)
-        keep = np.ones(values.shape[1], bool) if masked is None else ~masked
-        start = tiles[0].start
-        for role, problem in dict.fromkeys(key for tile in tiles for key in tile.bad):
-            found = [tile.bad[role, problem] for tile in tiles if tile.bad]
-            rows = np.concatenate(found)
-            if len(rows) and not skip_bad:
-                raise _unusable(by_role[role], problem, rows)
-            keep[rows - start] = False
-        yield RowValues(start, measure.names, values, keep, masked), [tile.made for tile in tiles]
+        if not skip_bad:
+            _refuse_bad(tiles, by_role)
+        for tile in tiles:
+            yield tile.made
+
+
+def _measured(
+    measure: Measure, tile: Tile, machine: Machine
+) -> tuple[Floats, Mask | None, Mapping[tuple[str, str], npt.NDArray[np.intp]]]:
+    """The values of a tile's rows, those that are masked, those that cannot be used."""
+    masked = tile.masked()
+    if masked is not None and masked.all():
+        return np.zeros((len(measure.names), len(masked))), masked, {}
+    measure.prepare(tile)
+    masks, columns = measure.bad(tile), measure.columns(tile)
+    found = machine.hosts([*masks.values(), *(columns[name] for name in measure.names)])
+    bad = {
+        key: tile.start + _where(mask != 0, masked) for key, mask in zip(masks, found, strict=False)
+    }
+    # Copied, for a column may be a part of all that a kernel has found.
+    values = np.empty((len(measure.names), tile.stop - tile.start))
+    for index, rows in enumerate(found[len(masks) :]):
+        values[index] = rows
+    return values, masked, bad
+
+
+def _refuse_bad(tiles: Sequence[_Made[Any]], by_role: Mapping[str, Input]) -> None:
+    """The first of all that is wrong with rows of these tiles."""
+    for role, problem in dict.fromkeys(key for tile in tiles for key in tile.bad):
+        rows = np.concatenate([tile.bad[role, problem] for tile in tiles if tile.bad])
+        if len(rows):
+            raise _unusable(by_role[role], problem, rows)
 
 
 def _where(bad: npt.NDArray[Any], masked: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.intp]:
     """The bad rows that are to count."""
     return np.flatnonzero(bad if masked is None else bad & ~masked)
-
-
-def _joined_masks(tiles: Sequence[_TileValues[T]]) -> npt.NDArray[np.bool_] | None:
-    """The masked rows of all tiles; None where there are none."""
-    if all(tile.masked is None for tile in tiles):
-        return None
-    return np.concatenate(
-        [
-            np.zeros(tile.values.shape[1], bool) if tile.masked is None else tile.masked
-            for tile in tiles
-        ]
-    )
 
 
 def _unusable(item: Input, problem: str, rows: npt.NDArray[np.intp]) -> DataError:

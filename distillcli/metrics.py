@@ -91,6 +91,13 @@ def available(roles: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name, metric in METRICS.items() if metric.needs <= set(roles))
 
 
+def with_errors(names: Collection[str]) -> tuple[str, ...]:
+    """The columns whose standard error these metrics are made of."""
+    finishes = ("stderr", "exp_stderr")
+    found = (METRICS[name].columns[0] for name in names if METRICS[name].finish in finishes)
+    return tuple(dict.fromkeys(found))
+
+
 def kl(teacher: Logits, student: Logits, temperature: float) -> Array:
     """KL(teacher || student) at the temperature, without its square: nats, >= 0."""
     return teacher.divergence(student, temperature)

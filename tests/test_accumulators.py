@@ -13,8 +13,8 @@ from distillcli.sums.calibration import Calibration
 from distillcli.sums.dyadic import Dyadic
 from distillcli.sums.moments import Moments
 from distillcli.sums.quantiles import Histogram, Sample
-from distillcli.sums.rows import BLOCK, RowValues
-from distillcli.sums.totals import Totals
+from distillcli.sums.rows import BLOCK, Collector, InBlocks, RowValues, joined
+from distillcli.sums.totals import Block, Totals
 
 ROWS = 3 * BLOCK + 1234
 NAMES = ("kl", "student_confidence", "student_accuracy")
@@ -34,7 +34,7 @@ def cut_at(rows: RowValues, places: list[int]) -> list[RowValues]:
 
 
 def finished(pieces: list[RowValues]) -> tuple[object, ...]:
-    totals = Totals(NAMES, ROWS, quantiles_of="kl", calibrated=("student",))
+    totals = Totals(NAMES, ROWS, quantiles_of="kl", calibrated=("student",), deviating=NAMES)
     for piece in pieces:
         totals.add(piece)
     done = totals.finish()
@@ -99,16 +99,22 @@ def test_what_stands_at_skipped_rows_is_never_used() -> None:
 def test_equal_values_have_no_spread() -> None:
     """The standard error of a constant column is no more than rounding."""
     rows = RowValues(0, ("kl",), np.full((1, 3 * BLOCK), 0.1), np.ones(3 * BLOCK, bool))
-    totals = Totals(("kl",), 3 * BLOCK)
+    totals = Totals(("kl",), 3 * BLOCK, deviating=("kl",))
     totals.add(rows)
     assert totals.finish().standard_error("kl") < 1e-17
-    assert math.isnan(Moments.of(rows.part(0, 1)).standard_error(0))
+    assert math.isnan(moments(rows.part(0, 1), 0).standard_error(0))
+
+
+def moments(rows: RowValues, *columns: int) -> Moments:
+    """Of all these rows."""
+    return Moments.of_each(rows, columns, len(rows.keep)).at(0)
 
 
 def same(left: Moments, right: Moments) -> bool:
-    return (left.rows, left.skipped) == (right.rows, right.skipped) and all(
-        np.array_equal(getattr(left, name), getattr(right, name))
-        for name in ("sums", "squares", "nonfinite")
+    ours, theirs = left.total, right.total
+    return np.array_equal(left.squares, right.squares, equal_nan=True) and all(
+        np.array_equal(getattr(ours, name), getattr(theirs, name))
+        for name in ("rows", "skipped", "masked", "sums", "nonfinite")
     )
 
 
@@ -116,7 +122,7 @@ def same(left: Moments, right: Moments) -> bool:
 def test_the_tree_of_blocks_is_associative_to_the_bit(one: int, two: int, total: int) -> None:
     """(a + b) + c equals a + (b + c) exactly, and nothing added changes nothing."""
     first, second = sorted((min(one, total), min(two, total)))
-    blocks = [Dyadic.of(n, Moments.of(made(7, 7 * n, seed=n))) for n in range(total)]
+    blocks = [Dyadic.of(n, moments(made(7, 7 * n, seed=n), 0, 2)) for n in range(total)]
 
     def merged(items: list[Dyadic[Moments]]) -> Dyadic[Moments]:
         tree: Dyadic[Moments] = Dyadic()
@@ -132,6 +138,52 @@ def test_the_tree_of_blocks_is_associative_to_the_bit(one: int, two: int, total:
         assert expected is not None
         assert same(value, expected)
     assert len(left.nodes) <= total.bit_length()
+
+
+@given(st.integers(0, 40), st.integers(1, 40), st.booleans())
+def test_many_blocks_at_once_are_the_same_to_the_bit(first: int, count: int, whole: bool) -> None:
+    """A tree grown level by level from blocks beside each other is that of one block after another,
+    with rows left out and without, with bins of calibration and numbers that are not finite."""
+    rows = made(count * 7, first * 7)
+    rows.keep[:] |= whole
+    rows.values[0, 3] = math.inf
+
+    def of(some: RowValues) -> Block:
+        return Block.of_each(some, 7, ("student",), ("kl", "student_accuracy"))
+
+    one_by_one: Dyadic[Block] = Dyadic()
+    for index, piece in enumerate(rows.pieces(7), first):
+        one_by_one = one_by_one.merge(Dyadic.of(index, of(piece).at(0)))
+    at_once: Dyadic[Block] = Dyadic.of_each(first, count, of(rows))
+    assert [node[:2] for node in at_once.nodes] == [node[:2] for node in one_by_one.nodes]
+    for (*_, found), (*_, expected) in zip(at_once.nodes, one_by_one.nodes, strict=True):
+        assert same(found.moments, expected.moments)
+        bins, others = found.calibrations["student"], expected.calibrations["student"]
+        for name in ("rows", "correct", "confidence"):
+            np.testing.assert_array_equal(getattr(bins, name), getattr(others, name))
+
+
+@given(st.lists(st.integers(1, ROWS - 1), max_size=10))
+def test_rows_in_blocks(places: list[int]) -> None:
+    """However rows come, they go on in the same blocks."""
+    rows, found = made(), Kept()
+    blocks = InBlocks(found)
+    for piece in cut_at(rows, places):
+        blocks.add(piece)
+    blocks.finish()
+    edges = [(piece.start, piece.stop) for piece in found.pieces]
+    assert edges == [(p.start, p.stop) for p in rows.pieces(BLOCK)]
+    np.testing.assert_array_equal(joined(found.pieces).values, rows.values)
+
+
+class Kept(Collector):
+    """Keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.pieces: list[RowValues] = []
+
+    def take(self, found: RowValues) -> None:
+        self.pieces.append(found)
 
 
 def test_calibration_bins_are_open_below_and_closed_above() -> None:
@@ -171,7 +223,7 @@ def test_a_sample_of_many_arrays_keeps_few() -> None:
 def test_batches_cover_the_run(size: int) -> None:
     """Batches follow each other without a gap, whatever the pieces were."""
     rows = made(9000, start=500)
-    batches = Batches(size, rows.start, rows.stop)
+    batches = Batches(size, rows.start, rows.stop, range(len(NAMES)))
     for piece in cut_at(rows, [501, 777, 4096, 8192]):
         batches.add(piece)
     edges = [(batch.start, batch.stop) for batch in batches.found]
@@ -181,5 +233,5 @@ def test_batches_cover_the_run(size: int) -> None:
     assert all(stop - start == size for start, stop in edges[:-1])
     first = batches.found[0]
     part = rows.part(first.start, first.stop)
-    assert first.moments.rows == np.count_nonzero(part.keep)
-    assert first.moments.sums == pytest.approx(Moments.of(part).sums, rel=1e-12)
+    assert first.sums.rows == np.count_nonzero(part.keep)
+    assert first.sums.sums == pytest.approx(np.where(part.keep, part.values, 0).sum(1), rel=1e-12)

@@ -15,7 +15,10 @@ TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of t
 # larger, and is cut into few tiles.
 SWEPT_SLAB = 4  # times the bytes of others
 SWEPT_TILES = 4
-SWEPT_ROWS = 32768  # of a tile at most: their values lie in a near cache
+# Rows of such a tile at most: the more, the fewer calls of NumPy, each of which hands the
+# interpreter's lock to another thread, which takes longer than the call where classes are few.
+SWEPT_ROWS = 2**17
+PIECE_ROWS = 2**15  # read and swept over at once, at most
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 
@@ -88,10 +91,10 @@ class Grid:
     @classmethod
     def _swept(cls, inputs: Sequence[Input], first: int, stop: int, rows: int) -> "Grid":
         """Tiles that a kernel sweeps over, so many rows at once."""
-        piece = min(SWEPT_ROWS, _power_of_two(rows))
+        piece = min(PIECE_ROWS, _power_of_two(rows))
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         for size in (SWEPT_SLAB * SLAB_BYTES, SLAB_BYTES):
-            slab = min(SLAB_ROWS, size // row_bytes)
+            slab = min(SWEPT_ROWS * SWEPT_TILES, size // row_bytes)
             tile = max(piece, min(SWEPT_ROWS, _power_of_two(slab // SWEPT_TILES)))
             grid = cls(first, stop, tile, max(tile, slab - slab % tile), piece_rows=piece)
             if all(grid.read_at_once(item.reader) for item in inputs if item.is_scores):

@@ -72,16 +72,16 @@ def score(
         )
         with collecting(passes, what, wishes) as found:
             roles = list(inputs.items)
-            for rows in passes.rows(
+            passes.fold(
                 "score",
                 found.measure(),
+                found,
                 roles,
                 products=what.products,
                 batch=what.batch,
                 by_kernel=what.by_kernel,
                 beside=what.alignment,
-            ):
-                found.add(rows)
+            )
         done = found.totals.finish()
         classes = {**vocabulary_facts(config, inputs, done), **tail_facts(config, inputs, done)}
         return tabulate(

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial as partial_function
 from math import prod
 from typing import Any
 
@@ -16,12 +15,13 @@ from distillcli.batches.inputs import Input
 from distillcli.batches.tiles import Tile
 from distillcli.config import IGNORE_INDEX
 from distillcli.ensembles.blending import Blending, blending
-from distillcli.fold import BadRows, rows_and
+from distillcli.fold import BadRows, made_of_rows
 from distillcli.formats.declared import SCHEMA
 from distillcli.formats.hdf5.writing import Planned
 from distillcli.sinks.tabulate import input_facts, versions
 from distillcli.strategy.passes import Passes
 from distillcli.strategy.weighting import Weighting, blended, teacher_weights
+from distillcli.sums.rows import RowValues
 from distillcli.sums.totals import Finished, Totals
 from distillcli.targets import Encoded, Partial, Spec, assemble, encode
 from distillcli.targets.gathering import Gatherer, piece_rows
@@ -118,7 +118,7 @@ class BlendRun:
         row_bytes = sum(prod(one.shape[1:]) * one.dtype.itemsize for one in self.plan.values())
 
         def totals() -> Totals:
-            return Totals(names, 1, calibrated=what.calibrated)
+            return Totals(names, 1, calibrated=what.calibrated, deviating=what.deviating)
 
         return Gatherer(
             partial=self.partial,
@@ -143,10 +143,14 @@ class BlendRun:
         row_bytes = passes.inputs.row_bytes
         grid = passes.grid(list(passes.inputs.items))
         skip_bad = passes.config.on_bad_rows == "skip"
-        make = partial_function(self._encoded, what)
+
+        def make(tile: Tile, rows: RowValues) -> tuple[RowValues, Encoded]:
+            return rows, self._encoded(what, tile)
+
         with passes.watch("blend", grid.rows, grid.rows * row_bytes) as progress:
-            found = rows_and(what.measure, make, items, grid, passes.machine, skip_bad=skip_bad)
-            for rows, made in found:
+            for rows, made in made_of_rows(
+                what.measure, make, items, grid, passes.machine, skip_bad=skip_bad
+            ):
                 gatherer.add(rows, made)
                 progress.advance(len(rows.keep), len(rows.keep) * row_bytes)
 

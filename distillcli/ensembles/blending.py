@@ -51,6 +51,11 @@ class Blending:
         return tuple(self.sides) if self.labels else ()
 
     @property
+    def deviating(self) -> tuple[str, ...]:
+        """The columns whose standard error is told."""
+        return ("kl",) if self.student is not None else ()
+
+    @property
     def term_weights(self) -> dict[str, float]:
         """The weight of each term of the student's loss."""
         terms = self.student.terms if self.student is not None else ()

@@ -36,6 +36,17 @@ TOTAL_AT, OTHER_TOTAL_AT, FORWARD_AT, REVERSE_AT = range(4)
 EACH = 4
 
 
+ALWAYS = 1 << 16  # whatever is asked
+_OF_SIDE = (
+    (MAX_AT, ALWAYS), (TOP_AT, TOP), (ONE_AT, ONE), (ENTROPY_AT, ENTROPY),
+    (MASKED_AT, FINITE), (CHOSEN_AT, CHOSEN),
+)  # fmt: skip
+_OF_PAIR = (SQUARES_AT, SQUARES), (COSINE_AT, COSINE), (ABOVE_AT, ABOVE), (OVERLAP_AT, OVERLAP)
+_OF_TEMPERATURE = (
+    (TOTAL_AT, ALWAYS), (OTHER_TOTAL_AT, ALWAYS), (FORWARD_AT, FORWARD), (REVERSE_AT, REVERSE),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is asked about one side, or about two.
@@ -77,6 +88,19 @@ class Asked:
     def columns(self) -> int:
         """How many the table has."""
         return TEMPERED + EACH * len(self.divergences)
+
+    @property
+    def filled(self) -> list[int]:
+        """The columns that are to be filled in; nobody looks at the others."""
+        of_sides = ((SIDE * at, bits, _OF_SIDE) for at, bits in enumerate(self.of_sides))
+        of_temperatures = (
+            (TEMPERED + EACH * at, bits, _OF_TEMPERATURE)
+            for at, (_, bits) in enumerate(self.divergences)
+        )
+        parts = (*of_sides, (PAIR, self.of_pair, _OF_PAIR), *of_temperatures)
+        return [
+            start + at for start, bits, known in parts for at, bit in known if (bits | ALWAYS) & bit
+        ]
 
     def part(self, start: int, stop: int) -> "Asked":
         """The same about some of the rows."""

@@ -186,8 +186,8 @@ def _positions(passes: Passes, grid: Grid) -> Iterator[Part]:
 
 
 def _row_values(passes: Passes, what: Scoring, grid: Grid) -> Part:
-    rows, columns = min(grid.slab_rows, grid.rows), len(what.measure.names)
-    times = _feed(passes, grid).buffers + 1
+    rows, columns = min(grid.tile_rows, grid.rows), len(what.measure.names)
+    times = _threads(passes, grid) + 1
     why = f"{columns} numbers for each of {rows:,} rows, {times} times"
     return Part("row values", times * rows * columns * FLOAT, why)
 

@@ -1,6 +1,6 @@
 """What is made of the row values of a run: its figures, and whatever else is wished for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,20 @@ from typing import Any
 
 from distillcli.batches.grid import SLAB_BYTES
 from distillcli.fold import Measure
+from distillcli.metrics import with_errors
 from distillcli.result import BatchResult, GroupResult, WorstRow
 from distillcli.sinks.details import GROUP, LABEL, LOSS, SIDES, available, class_column, detailed
 from distillcli.sinks.details import confidence_column as confidence
 from distillcli.sinks.groups import Groups
 from distillcli.sinks.perrow import PerRow, per_row_file
-from distillcli.sinks.tabulate import batch_result, group_results
+from distillcli.sinks.tabulate import batch_result, group_results, told_of_batches
 from distillcli.sinks.worst import Worst
 from distillcli.strategy.counting import GROUPED
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.batches import Batch, Batches, neighbours_joined
-from distillcli.sums.rows import RowValues
-from distillcli.sums.totals import Collector, Totals
+from distillcli.sums.rows import Collector, RowValues
+from distillcli.sums.totals import Totals
 
 _TOLD = (LOSS, LABEL, *(column(side) for side in SIDES for column in (class_column, confidence)))
 
@@ -40,7 +41,7 @@ class Wishes:
     on_batch: Callable[[BatchResult], None] | None = None
 
 
-class Collection:
+class Collection(Collector):
     """The collectors of one run, as the strategy and the wishes have it."""
 
     def __init__(
@@ -53,18 +54,20 @@ class Collection:
             passes.rows_taken,
             quantiles_of="kl" if "kl" in names else None,
             calibrated=tuple(side for side in SIDES if f"{side}_ece" in what.metrics),
+            deviating=with_errors(what.metrics),
         )
         size = batch_size(passes)
         entry = size * neighbours_joined(size, passes.rows_taken)
-        self.batches = Batches(entry, first, stop, len(names))
+        told = [names.index(name) for name in told_of_batches(what)]
+        self.batches = Batches(entry, first, stop, told)
         self._per_row = per_row
         self._details = available(passes.config, passes.inputs, what)
-        told = [name for name in _TOLD if name in self._details]
-        self._worst = Worst(wishes.worst, told) if wishes.worst else None
+        details = [name for name in _TOLD if name in self._details]
+        self._worst = Worst(wishes.worst, details) if wishes.worst else None
         self._groups = Groups(names, _groups_where(passes)) if GROUP in self._details else None
         every = None
         if wishes.on_batch is not None:
-            every = Batches(size, first, stop, len(names), _numbered(what, wishes.on_batch))
+            every = Batches(size, first, stop, told, _numbered(what, wishes.on_batch))
         extras = (every, per_row, self._worst, self._groups)
         self._collectors: list[Collector] = [
             self.totals, self.batches, *(extra for extra in extras if extra is not None)
@@ -78,10 +81,14 @@ class Collection:
         details = {name: detail for name, detail in self._details.items() if name in wanted}
         return detailed(self._what.measure, details)
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
-        for collector in self._collectors:
-            collector.add(rows)
+    def of(self, rows: RowValues) -> list[Any]:
+        """What each of them makes of some rows; on any thread."""
+        return [collector.of(rows) for collector in self._collectors]
+
+    def take(self, found: Sequence[Any]) -> None:
+        """Take up what has been made of the rows that follow."""
+        for collector, made in zip(self._collectors, found, strict=True):
+            collector.take(made)
 
     def worst(self) -> tuple[WorstRow, ...] | None:
         """The rows with the highest loss, if they are wished for."""

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from distillcli.errors import DataError
 from distillcli.sinks.details import GROUP
-from distillcli.sums.rows import Floats, RowValues
-from distillcli.sums.totals import Blockwise
+from distillcli.sums.dyadic import Apart
+from distillcli.sums.rows import Collector, Floats, RowValues
+from distillcli.sums.totals import Blockwise, Cut
 
 MOST = 1000
 
@@ -52,7 +53,7 @@ class GroupSums:
         return GroupSums(keys, counts, sums)
 
 
-class Groups:
+class Groups(Collector):
     """Collects the sums of the groups.
 
     Args:
@@ -63,23 +64,31 @@ class Groups:
     def __init__(self, names: Sequence[str], where: str) -> None:
         self._names, self._where = list(names), where
         self._seen = np.empty(0, np.int64)
-        self._sums = Blockwise(lambda rows: GroupSums.of(rows, len(names)))
+        self._sums: Blockwise[GroupSums] = Blockwise(
+            lambda rows, size: Apart(
+                [GroupSums.of(one, len(names)) for one in rows.pieces(size, rows.start)]
+            )
+        )
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow.
+    def of(self, rows: RowValues) -> tuple[int, Keys, Cut[GroupSums]]:
+        return rows.stop, np.unique(rows.kept(GROUP).astype(np.int64)), self._sums.of(rows)
+
+    def take(self, found: tuple[int, Keys, Cut[GroupSums]]) -> None:
+        """Take up what has been made of the rows that follow.
 
         Raises:
             DataError: there are more groups than a table can show.
         """
-        self._seen = np.union1d(self._seen, rows.kept(GROUP).astype(np.int64))
+        stop, keys, sums = found
+        self._seen = np.union1d(self._seen, keys)
         if len(self._seen) > MOST:
             raise DataError(
                 self._where,
-                f"{len(self._seen):,} different groups in the rows up to {rows.stop - 1:,}; "
+                f"{len(self._seen):,} different groups in the rows up to {stop - 1:,}; "
                 f"at most {MOST:,} are told apart",
                 "give a source with fewer different integers",
             )
-        self._sums.add(rows)
+        self._sums.take(sums)
 
     def means(self) -> list[tuple[int, int, dict[str, float]]]:
         """Number, rows and mean of each column by name, of every group, by ascending number."""

@@ -10,13 +10,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from distillcli.sinks.details import LOSS
-from distillcli.sums.rows import RowValues
+from distillcli.sums.rows import Collector, RowValues
 from distillcli.writing.outputs import replacing
 
 ROLE = "--per-row"
 
 
-class PerRow:
+class PerRow(Collector):
     """Writes an NPY file: float64 [rows], NaN for rows that are skipped."""
 
     def __init__(self, file: BinaryIO, path: Path, rows: int) -> None:
@@ -24,10 +24,12 @@ class PerRow:
         self._crc = 0
         self._write(_header(rows))
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
+    def of(self, rows: RowValues) -> bytes:
         losses = np.where(rows.keep, rows.column(LOSS), np.nan)
-        self._write(losses.astype("<f8", copy=False).tobytes())
+        return losses.astype("<f8", copy=False).tobytes()
+
+    def take(self, found: bytes) -> None:
+        self._write(found)
 
     def _write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)

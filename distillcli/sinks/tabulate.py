@@ -28,7 +28,6 @@ from distillcli.strategy.conventions import conventions
 from distillcli.strategy.measures import Scoring
 from distillcli.strategy.passes import Passes
 from distillcli.sums.batches import Batch
-from distillcli.sums.moments import Moments
 from distillcli.sums.quantiles import Histogram
 from distillcli.sums.totals import Finished
 
@@ -138,9 +137,17 @@ def _exp(value: float) -> float:
         return math.inf
 
 
+def told_of_batches(scoring: Scoring) -> list[str]:
+    """The columns that figures of parts of a run are made of."""
+    metrics = [column for column, name in BATCH_METRICS.items() if name in scoring.metrics]
+    return [*(term.column for term in scoring.terms), *metrics]
+
+
 def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:
     """The figures of one batch."""
-    means = _means(scoring.measure.names, batch.moments)
+    columns = enumerate(told_of_batches(scoring))
+    means = {name: batch.sums.mean(index) for index, name in columns}
+    rows = int(batch.sums.rows)
     return BatchResult(
         index=index,
         start=batch.start,
@@ -148,7 +155,7 @@ def batch_result(scoring: Scoring, index: int, batch: Batch) -> BatchResult:
         loss=_loss(scoring, means),
         terms={term.name: finite(means[term.column]) for term in scoring.terms},
         metrics=_few_metrics(scoring, means),
-        rows=None if batch.moments.rows == batch.stop - batch.start else batch.moments.rows,
+        rows=None if rows == batch.stop - batch.start else rows,
     )
 
 
@@ -185,10 +192,6 @@ def weighted(weights: Mapping[str, float], terms: Mapping[str, float]) -> float:
 def _level(metric: Metric) -> float | None:
     """The quantile that a metric is; None where it is none."""
     return 1.0 if metric.finish == "max" else metric.quantile
-
-
-def _means(names: Sequence[str], moments: Moments) -> dict[str, float]:
-    return {name: moments.mean(index) for index, name in enumerate(names)}
 
 
 def tabulate(

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from distillcli.result import WorstRow, finite
 from distillcli.sinks.details import LABEL, LOSS, SIDES, class_column, confidence_column
-from distillcli.sums.rows import Floats, RowValues
+from distillcli.sums.rows import Collector, Floats, RowValues
+
+Rows = npt.NDArray[np.int64]
 
 
-class Worst:
+class Worst(Collector):
     """Keeps the `count` rows of the highest loss; of equal ones those that come first.
 
     Args:
@@ -22,21 +25,27 @@ class Worst:
         self._rows = np.empty(0, np.int64)
         self._values = np.empty((len(names), 0))
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
-        new = np.flatnonzero(rows.keep & (_ranked(rows.column(LOSS)) > self._least()))
-        values = np.stack([rows.column(name)[new] for name in self._names])
-        self._rows = np.concatenate([self._rows, rows.start + new])
-        self._values = np.concatenate([self._values, values], axis=1)
-        losses = _ranked(self._values[self._names.index(LOSS)])
-        order = np.lexsort((self._rows, -losses))[: self._count]
-        self._rows, self._values = self._rows[order], self._values[:, order]
+    def of(self, rows: RowValues) -> tuple[Rows, Floats]:
+        """Of some rows those that may be among the worst, the worst first: their numbers, and what
+        is kept of them."""
+        kept = np.flatnonzero(rows.keep)
+        values = np.stack([rows.column(name)[kept] for name in self._names])
+        return self._worst(rows.start + kept, values)
 
-    def _least(self) -> float:
-        """What a row must be above to come in."""
-        if len(self._rows) < self._count:
-            return -np.inf
-        return float(_ranked(self._values[self._names.index(LOSS), -1:])[0])
+    def take(self, found: tuple[Rows, Floats]) -> None:
+        rows, values = found
+        self._rows, self._values = self._worst(
+            np.concatenate([self._rows, rows]), np.concatenate([self._values, values], axis=1)
+        )
+
+    def _worst(self, rows: Rows, values: Floats) -> tuple[Rows, Floats]:
+        losses = _ranked(values[self._names.index(LOSS)])
+        if len(rows) > self._count:  # most are told by one look
+            least = np.partition(losses, -self._count)[-self._count]
+            near = np.flatnonzero(losses >= least)
+            rows, values, losses = rows[near], values[:, near], losses[near]
+        order = np.lexsort((rows, -losses))[: self._count]
+        return rows[order], values[:, order]
 
     def found(self) -> tuple[WorstRow, ...]:
         """The rows, the worst first."""

@@ -1,7 +1,7 @@
 """The passes over the data: the main one, and those that find matrices first."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from distillcli.batches.grid import Grid
 from distillcli.batches.inputs import Mask
 from distillcli.batches.tiles import Tile
 from distillcli.config import Config, LayerPair, LeastSquares
-from distillcli.fold import BadRows, Machine, Measure, in_blocks, in_row_order, rows_and
+from distillcli.fold import BadRows, Machine, Measure, in_row_order, made_of_rows
 from distillcli.kernels import kernel_for, swept_bytes
 from distillcli.strategy.batchwise import check_last_batch
 from distillcli.strategy.counting import kept_positions
@@ -22,7 +22,7 @@ from distillcli.strategy.positions import positions_kept
 from distillcli.strategy.projections import Matrix, drawn, least_squares, unequal_pairs, widths
 from distillcli.strategy.selection import Selection
 from distillcli.strategy.sequences import check_cut
-from distillcli.sums.rows import RowValues
+from distillcli.sums.rows import Collector, InBlocks, RowValues
 from distillcli.sums.totals import Finished, Totals
 
 
@@ -41,20 +41,6 @@ class Beside(Protocol):
 
     def add(self, found: Any) -> None:
         """Take that up."""
-
-
-def _nothing(tile: Tile) -> None:
-    return None
-
-
-def _taken_up(
-    found: Iterator[tuple[RowValues, list[Any]]], beside: Beside | None
-) -> Iterator[RowValues]:
-    for rows, made in found:
-        if beside is not None:
-            for one in made:
-                beside.add(one)
-        yield rows
 
 
 ALL = Selection()
@@ -137,41 +123,52 @@ class Passes:
             together=positions_kept(self.config, self.inputs),
         )
 
-    def rows(
+    def fold(
         self,
         label: str,
         measure: Measure,
+        taker: Collector,
         roles: Sequence[str],
         *,
         products: bool = False,
         batch: int | None = None,
         by_kernel: bool = False,
-        beside: "Beside | None" = None,
-    ) -> Iterator[RowValues]:
-        """The row values of one pass, with progress.
+        beside: Beside | None = None,
+    ) -> None:
+        """One pass, with progress: the values of all rows are handed on in row order.
 
         Args:
+            taker: takes them up; of some rows by the threads that have computed them.
             products, batch, by_kernel: as for `grid`.
             beside: takes what it makes of each tile, in row order.
         """
         grid = self.grid(roles, products=products, batch=batch, by_kernel=by_kernel)
         items = self.inputs.only(roles)
         row_bytes = sum(item.reader.row_bytes for item in items)
+        # How much a GPU takes at once depends on its free memory; what is made of the rows must
+        # not.
+        taken = taker if self.machine.backend.gpu is None else InBlocks(taker)
+
+        def make(tile: Tile, rows: RowValues) -> tuple[int, Any, Any]:
+            further = None if beside is None else beside.of(tile)
+            return len(rows.keep), taken.of(rows), further
+
         skip_bad = self.config.on_bad_rows == "skip"
         with self.watch(label, grid.rows, grid.rows * row_bytes) as progress:
-            make = _nothing if beside is None else beside.of
-            found = rows_and(measure, make, items, grid, self.machine, skip_bad=skip_bad)
-            values = _taken_up(found, beside)
-            on_gpu = self.machine.backend.gpu is not None
-            for rows in in_blocks(values) if on_gpu else values:
-                yield rows
-                progress.advance(len(rows.keep), len(rows.keep) * row_bytes)
+            for rows, made, further in made_of_rows(
+                measure, make, items, grid, self.machine, skip_bad=skip_bad
+            ):
+                if beside is not None:
+                    beside.add(further)
+                taken.take(made)
+                progress.advance(rows, rows * row_bytes)
+            if isinstance(taken, InBlocks):
+                taken.finish()
 
     def totals(self, label: str, measure: Measure, roles: Sequence[str]) -> Finished:
         """The sums of one pass."""
         totals = Totals(measure.names, self.rows_taken)
-        for rows in self.rows(label, measure, roles):
-            totals.add(rows)
+        self.fold(label, measure, totals, roles)
         return totals.finish()
 
 

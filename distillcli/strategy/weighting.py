@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from distillcli.numerics.arrays import cast
 from distillcli.numerics.scores import Logits
 from distillcli.strategy.mixture import ROWS, Fit, Floats, fit
 from distillcli.strategy.passes import Passes
-from distillcli.sums.rows import RowValues
+from distillcli.sums.rows import Collector, RowValues
 from distillcli.teachers import Combine
 
 PER_ROW = ("confidence_per_row", "best_per_row")
@@ -176,10 +176,9 @@ def _fitted(passes: Passes, bad: Callable[[Tile], BadRows]) -> Fit:
 
     measure = Measure(tuple(roles), columns, bad)
     needed = list(passes.inputs.items)
-    taken = [
-        _every(step, passes.first, rows) for rows in passes.rows("fitting weights", measure, needed)
-    ]
-    nll = np.concatenate(taken)
+    taken = _Every(step, passes.first)
+    passes.fold("fitting weights", measure, taken, needed)
+    nll = np.concatenate(taken.found)
     nll = nll[np.isfinite(nll).any(axis=1)]
     if not len(nll):
         problem = "no teacher gives the label of any row a probability, so there are no weights"
@@ -187,7 +186,17 @@ def _fitted(passes: Passes, bad: Callable[[Tile], BadRows]) -> Fit:
     return fit(nll)
 
 
-def _every(step: int, origin: int, rows: RowValues) -> Floats:
-    """Every `step`-th row from `origin` on, of those that are kept: [rows, teachers]."""
-    chosen = rows.keep & ((np.arange(rows.start, rows.stop) - origin) % step == 0)
-    return np.ascontiguousarray(rows.values[:, chosen].T)
+@dataclass
+class _Every(Collector):
+    """Every `step`-th row from `origin` on, of those that are kept: arrays [rows, teachers]."""
+
+    step: int
+    origin: int
+    found: list[Floats] = field(default_factory=list)
+
+    def of(self, rows: RowValues) -> Floats:
+        chosen = rows.keep & ((np.arange(rows.start, rows.stop) - self.origin) % self.step == 0)
+        return np.ascontiguousarray(rows.values[:, chosen].T)
+
+    def take(self, found: Floats) -> None:
+        self.found.append(found)

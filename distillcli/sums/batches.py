@@ -1,49 +1,53 @@
 """Row values -> the figures of each batch of the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from distillcli.sums.moments import Moments
-from distillcli.sums.rows import RowValues
+from distillcli.sums.moments import Sums
+from distillcli.sums.rows import Collector, RowValues
 
 BATCHES_KEPT = 4096
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows `start` to `stop` of the report and their moments."""
+    """The rows `start` to `stop` of the report and the sums of the columns that it tells of."""
 
     start: int
     stop: int
-    moments: Moments
+    sums: Sums
+
+    def merge(self, other: "Batch") -> "Batch":
+        """With the rows that follow."""
+        return Batch(self.start, other.stop, self.sums.merge(other.sums))
 
 
 @dataclass
-class Batches:
+class Batches(Collector):
     """The run cut at every `size` rows from its first, for the report.
 
     Args:
-        columns: how many of the columns count; None for all.
+        columns: the numbers of the columns that count.
         on_batch: takes each batch as soon as it is whole; without it they are kept in `found`.
     """
 
     size: int
     first: int
     stop: int
-    columns: int | None = None
+    columns: Sequence[int]
     on_batch: Callable[[Batch], None] | None = None
     found: list[Batch] = field(default_factory=list)
     _open: Batch | None = None
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
-        if self.columns is not None:
-            rows = rows.first(self.columns)
-        for piece in rows.pieces(self.size, self.first):
-            moments, start = Moments.of(piece), piece.start
-            if self._open is not None:
-                moments, start = self._open.moments.merge(moments), self._open.start
-            self._open = Batch(start, piece.stop, moments)
+    def of(self, rows: RowValues) -> list[Batch]:
+        return [
+            Batch(piece.start, piece.stop, Sums.of(piece, self.columns))
+            for piece in rows.pieces(self.size, self.first)
+        ]
+
+    def take(self, found: list[Batch]) -> None:
+        for piece in found:
+            self._open = piece if self._open is None else self._open.merge(piece)
             if piece.stop == self.stop or (piece.stop - self.first) % self.size == 0:
                 self._close()
 

@@ -1,6 +1,7 @@
 """Statistics of blocks of rows, added along a binary tree whose shape depends on their positions
 alone: so a total has the same bits however the rows arrived."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -11,7 +12,28 @@ class Mergeable(Protocol):
     def merge(self, other: Any) -> Any: ...
 
 
+class Several(Mergeable, Protocol):
+    """The statistics of several blocks at once, which merge two by two."""
+
+    def at(self, index: Any) -> Any:
+        """Those of one block, or of some by a slice."""
+
+
 T = TypeVar("T", bound=Mergeable)
+
+
+@dataclass(frozen=True)
+class Apart(Generic[T]):
+    """Several whose numbers do not fit into one array."""
+
+    each: Sequence[T]
+
+    def at(self, index: Any) -> Any:
+        found = self.each[index]
+        return Apart(found) if isinstance(index, slice) else found
+
+    def merge(self, other: "Apart[T]") -> "Apart[T]":
+        return Apart([one.merge(two) for one, two in zip(self.each, other.each, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,23 @@ class Dyadic(Generic[T]):
     @classmethod
     def of(cls, block: int, statistics: T) -> Self:
         return cls(((0, block, statistics),))
+
+    @classmethod
+    def of_each(cls, first: int, count: int, blocks: Several) -> Self:
+        """The blocks from number `first` on; siblings are merged level by level, all at once."""
+        before: list[tuple[int, int, T]] = []
+        behind: list[tuple[int, int, T]] = []
+        level, index = 0, first
+        while count:
+            if index % 2:
+                before.append((level, index, blocks.at(0)))
+                blocks, index, count = blocks.at(slice(1, None)), index + 1, count - 1
+            if count % 2:
+                count -= 1
+                behind.append((level, index + count, blocks.at(count)))
+            blocks = blocks.at(slice(0, count, 2)).merge(blocks.at(slice(1, count, 2)))
+            level, index, count = level + 1, index // 2, count // 2
+        return cls((*before, *reversed(behind)))
 
     def merge(self, other: Self) -> Self:
         """The blocks of both; those of `other` come after those of `self`."""

@@ -1,101 +1,153 @@
-"""Sums over rows, and how far rows are from their mean: frozen, float64, mergeable."""
+"""Sums over rows, and how far rows are from their mean: frozen, float64, mergeable.
+
+Statistics are those of one stretch of rows, or of several at once: every number then has an axis
+more in front, [stretches].
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.sums.rows import BLOCK, Floats, Mask, RowValues
+from distillcli.sums.rows import Floats, Mask, RowValues
+
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Number of rows, sums and sums of squared deviations, one per column.
+class Sums:
+    """Number of rows and sums, one per column.
 
     Args:
         rows: how many rows were kept.
         skipped: how many could not be used.
-        sums, squares: float64 [columns]; squares are deviations from the mean, squared and summed.
-        nonfinite: int64 [columns], how many kept values are not finite.
         masked: how many were not to count.
+        sums: float64 [columns].
+        nonfinite: int64 [columns], how many kept values are not finite.
     """
 
-    rows: int
-    skipped: int
+    rows: Counts
+    skipped: Counts
+    masked: Counts
     sums: Floats
-    squares: Floats
-    nonfinite: npt.NDArray[np.int64]
-    masked: int = 0
+    nonfinite: Counts
 
     @classmethod
-    def of(cls, rows: RowValues) -> Self:
-        count = int(np.count_nonzero(rows.keep))
-        left_out = len(rows.keep) - count
-        masked = 0 if rows.masked is None else int(np.count_nonzero(rows.masked))
-        keep = rows.keep if left_out else None
-        sums, squares = np.empty(len(rows.values)), np.empty(len(rows.values))
-        nonfinite = np.zeros(len(rows.values), np.int64)
+    def of(cls, rows: RowValues, columns: Sequence[int]) -> Self:
+        """Those of some rows, of the columns by their numbers."""
+        return cls.of_each(rows, columns, len(rows.keep)).at(0)
+
+    @classmethod
+    def of_each(cls, rows: RowValues, columns: Sequence[int], size: int) -> Self:
+        """Those of each stretch of `size` rows."""
+        kept = _counted(None if rows.whole else rows.keep, len(rows.keep) // size, size)
+        masked = np.zeros_like(kept)
+        if rows.masked is not None:
+            masked = _counted(rows.masked, len(kept), size)
+        sums = np.empty((len(kept), len(columns)))
+        nonfinite = np.zeros(sums.shape, np.int64)
         # One column after the other: a block of one lies in the nearest cache, of all in none.
         with np.errstate(invalid="ignore", over="ignore"):
-            for index, column in enumerate(rows.values):
-                sums[index], squares[index] = _moments(column, keep, max(count, 1))
-                if not math.isfinite(sums[index]):
-                    kept = column if keep is None else column[keep]
-                    nonfinite[index] = np.count_nonzero(~np.isfinite(kept))
-        return cls(count, left_out - masked, sums, squares, nonfinite, masked)
+            for at, column in enumerate(columns):
+                parts = kept_parts(rows, column, size)
+                sums[:, at] = parts.sum(axis=1)
+                if not np.isfinite(sums[:, at]).all():
+                    nonfinite[:, at] = np.count_nonzero(~np.isfinite(parts), axis=1)
+        return cls(kept, size - kept - masked, masked, sums, nonfinite)
 
-    @classmethod
-    def of_blocks(cls, rows: RowValues) -> list[Self]:
-        """Those of each block of BLOCK rows, to the last bit as `of` finds them."""
-        if not rows.keep.all():
-            return [cls.of(block) for block in rows.pieces(BLOCK)]
-        blocks, columns = len(rows.keep) // BLOCK, len(rows.values)
-        sums, squares = np.empty((blocks, columns)), np.empty((blocks, columns))
-        with np.errstate(invalid="ignore", over="ignore"):
-            for index, column in enumerate(rows.values):
-                parts = np.ascontiguousarray(column).reshape(blocks, BLOCK)
-                sums[:, index] = parts.sum(axis=1)
-                deviations = parts - (sums[:, index] / BLOCK)[:, None]
-                squares[:, index] = np.square(deviations, out=deviations).sum(axis=1)
-        if not np.isfinite(sums).all():
-            return [cls.of(block) for block in rows.pieces(BLOCK)]
-        none = np.zeros(columns, np.int64)
-        return [cls(BLOCK, 0, *of_block, none) for of_block in zip(sums, squares, strict=True)]
+    def at(self, index: Any) -> Self:
+        """One of several stretches, or some of them by a slice."""
+        return type(self)(
+            self.rows[index],
+            self.skipped[index],
+            self.masked[index],
+            self.sums[index],
+            self.nonfinite[index],
+        )
 
     def merge(self, other: Self) -> Self:
-        rows = self.rows + other.rows
-        squares = self.squares + other.squares
-        if self.rows and other.rows:
-            with np.errstate(invalid="ignore", over="ignore"):
-                gap = other.sums / other.rows - self.sums / self.rows
-                squares = squares + gap * gap * (self.rows * (other.rows / rows))
         return type(self)(
-            rows,
+            self.rows + other.rows,
             self.skipped + other.skipped,
-            self.sums + other.sums,
-            squares,
-            self.nonfinite + other.nonfinite,
             self.masked + other.masked,
+            self.sums + other.sums,
+            self.nonfinite + other.nonfinite,
         )
 
     def mean(self, index: int) -> float:
         """The mean of a column; NaN without rows."""
-        return float(self.sums[index]) / self.rows if self.rows else math.nan
+        return float(self.sums[index]) / int(self.rows) if self.rows else math.nan
 
-    def standard_error(self, index: int) -> float:
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums, and how far some of the columns are from their mean.
+
+    Args:
+        total: the sums of all columns.
+        columns: the numbers of those whose deviations are wanted.
+        squares: float64 [those columns], the deviations squared and summed.
+    """
+
+    total: Sums
+    columns: tuple[int, ...]
+    squares: Floats
+
+    @classmethod
+    def of_each(cls, rows: RowValues, columns: tuple[int, ...], size: int) -> Self:
+        """Those of each stretch of `size` rows; deviations are those of some columns."""
+        total = Sums.of_each(rows, range(len(rows.values)), size)
+        means = total.sums / np.maximum(total.rows, 1)[:, None]
+        squares = np.empty((len(means), len(columns)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            for at, column in enumerate(columns):
+                deviations = kept_parts(rows, column, size) - means[:, column, None]
+                if not rows.whole:
+                    deviations[~rows.keep.reshape(-1, size)] = 0.0
+                squares[:, at] = np.square(deviations, out=deviations).sum(axis=1)
+        return cls(total, columns, squares)
+
+    def at(self, index: Any) -> Self:
+        """One of several stretches, or some of them by a slice."""
+        return type(self)(self.total.at(index), self.columns, self.squares[index])
+
+    def merge(self, other: Self) -> Self:
+        total = self.total.merge(other.total)
+        rows, others, both = (one.rows[..., None] for one in (self.total, other.total, total))
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            gap = other._sums / others - self._sums / rows
+            between = gap * gap * (rows * (others / both))
+        squares = self.squares + other.squares
+        squares += np.where((rows > 0) & (others > 0), between, 0.0)
+        return type(self)(total, self.columns, squares)
+
+    @property
+    def _sums(self) -> Floats:
+        return self.total.sums[..., list(self.columns)]
+
+    def standard_error(self, column: int) -> float:
         """s / sqrt(n) with s the sample standard deviation; NaN for fewer than two rows."""
-        if self.rows < 2:
+        rows = int(self.total.rows)
+        if rows < 2:
             return math.nan
-        return math.sqrt(float(self.squares[index]) / (self.rows - 1) / self.rows)
+        squares = float(self.squares[self.columns.index(column)])
+        return math.sqrt(squares / (rows - 1) / rows)
 
 
-def _moments(column: Floats, keep: Mask | None, count: int) -> tuple[float, float]:
-    """Sum, and sum of squared deviations from the mean, of the kept rows."""
-    column = np.ascontiguousarray(column) if keep is None else np.where(keep, column, 0.0)
-    total = column.sum()
-    deviations = column - total / count
-    if keep is not None:
-        deviations[~keep] = 0.0
-    return total, np.square(deviations, out=deviations).sum()
+def kept_parts(rows: RowValues, column: int, size: int) -> Floats:
+    """A column as [stretches, size], with zeros at rows that are not kept."""
+    values = rows.values[column]
+    if not rows.whole:
+        values = np.where(rows.keep, values, 0.0)
+    return np.ascontiguousarray(values).reshape(-1, size)
+
+
+def _counted(truths: Mask | None, stretches: int, size: int) -> Counts:
+    """How many are true in each stretch; None where all are."""
+    if truths is None:
+        return np.full(stretches, size, np.int64)
+    counts: Counts = np.count_nonzero(truths.reshape(stretches, size), axis=1)
+    return counts

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,11 @@ class RowValues:
     def stop(self) -> int:
         return self.start + len(self.keep)
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all rows are kept."""
+        return bool(self.keep.all())
+
     def column(self, name: str) -> Floats:
         """All values of one column, those of rows that are not kept included."""
         column: Floats = self.values[self.names.index(name)]
@@ -40,7 +47,8 @@ class RowValues:
 
     def kept(self, name: str) -> Floats:
         """The values of one column at the kept rows."""
-        return self.column(name)[self.keep]
+        column = self.column(name)
+        return column if self.whole else column[self.keep]
 
     def first(self, columns: int) -> "RowValues":
         """The first so many columns alone."""
@@ -77,3 +85,40 @@ def joined(pieces: list[RowValues]) -> RowValues:
 
 def _masked(rows: RowValues) -> Mask:
     return np.zeros(len(rows.keep), bool) if rows.masked is None else rows.masked
+
+
+class Collector:
+    """Makes something of the values of all rows, in two steps: what can be made of some of them
+    alone, by the thread that has them, and what needs them in order."""
+
+    def of(self, rows: RowValues) -> Any:
+        """What it makes of some rows; on any thread, in any order."""
+        return rows
+
+    def take(self, found: Any) -> None:
+        """Take up what has been made of the rows that follow."""
+        raise NotImplementedError
+
+    def add(self, rows: RowValues) -> None:
+        """Take up the rows that follow."""
+        self.take(self.of(rows))
+
+
+class InBlocks(Collector):
+    """Hands rows on in blocks from row 0, however they have come."""
+
+    def __init__(self, taker: Collector) -> None:
+        self._taker = taker
+        self._waiting: list[RowValues] = []
+
+    def take(self, found: RowValues) -> None:
+        *whole, rest = joined([*self._waiting, found]).pieces(BLOCK)
+        for block in whole:
+            self._taker.add(block)
+        self._waiting = [rest]
+
+    def finish(self) -> None:
+        """Hand on the last rows."""
+        for block in self._waiting:
+            self._taker.add(block)
+        self._waiting = []

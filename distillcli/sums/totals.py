@@ -2,39 +2,38 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from distillcli.errors import DataError
 from distillcli.sums.calibration import Calibration
-from distillcli.sums.dyadic import Dyadic, Mergeable
-from distillcli.sums.moments import Moments
+from distillcli.sums.dyadic import Dyadic, Mergeable, Several
+from distillcli.sums.moments import Moments, Sums
 from distillcli.sums.quantiles import Histogram, Sample, spread
-from distillcli.sums.rows import BLOCK, RowValues, joined
-
-
-class Collector(Protocol):
-    """Whatever makes something of the values of all rows."""
-
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
+from distillcli.sums.rows import BLOCK, Collector, RowValues, joined
 
 
 @dataclass(frozen=True)
 class Block:
-    """The statistics of the rows of one block: moments of all columns, bins of calibration."""
+    """The statistics of the rows of one block, or of several at once: moments of all columns, bins
+    of calibration."""
 
     moments: Moments
     calibrations: dict[str, Calibration]
 
     @classmethod
-    def of(cls, rows: RowValues, sides: tuple[str, ...]) -> "Block":
-        return cls(Moments.of(rows), _bins(rows, sides))
+    def of_each(
+        cls, rows: RowValues, size: int, sides: Sequence[str], deviating: Sequence[str]
+    ) -> "Block":
+        """Those of each block of `size` rows."""
+        columns = tuple(rows.names.index(name) for name in deviating)
+        return cls(Moments.of_each(rows, columns, size), _bins(rows, size, sides))
 
-    @classmethod
-    def of_blocks(cls, rows: RowValues, sides: tuple[str, ...]) -> "list[Block]":
-        """Those of each of some whole blocks."""
-        found = zip(Moments.of_blocks(rows), rows.pieces(BLOCK), strict=True)
-        return [cls(moments, _bins(block, sides)) for moments, block in found]
+    def at(self, index: Any) -> "Block":
+        """One of several blocks, or some of them by a slice."""
+        bins = {side: bins.at(index) for side, bins in self.calibrations.items()}
+        return Block(self.moments.at(index), bins)
 
     def merge(self, other: "Block") -> "Block":
         bins = {
@@ -43,10 +42,16 @@ class Block:
         return Block(self.moments.merge(other.moments), bins)
 
 
-def _bins(rows: RowValues, sides: tuple[str, ...]) -> dict[str, Calibration]:
+def _bins(rows: RowValues, size: int, sides: Sequence[str]) -> dict[str, Calibration]:
+    if not sides:
+        return {}
+    block = np.flatnonzero(rows.keep) // size
     return {
-        side: Calibration.of(
-            confidence=rows.kept(f"{side}_confidence"), correct=rows.kept(f"{side}_accuracy")
+        side: Calibration.of_each(
+            confidence=rows.kept(f"{side}_confidence"),
+            correct=rows.kept(f"{side}_accuracy"),
+            stretch=block,
+            count=len(rows.keep) // size,
         )
         for side in sides
     }
@@ -55,37 +60,44 @@ def _bins(rows: RowValues, sides: tuple[str, ...]) -> dict[str, Calibration]:
 T = TypeVar("T", bound=Mergeable)
 
 
-class Blockwise(Generic[T]):
+class Cut(NamedTuple, Generic[T]):
+    """Rows cut into blocks: the statistics of those that are whole, and the rows around them."""
+
+    before: list[RowValues]
+    blocks: Dyadic[T]
+    behind: list[RowValues]
+
+
+class Blockwise(Collector, Generic[T]):
     """Statistics of all rows from those of their blocks; rows arrive in order, in any pieces.
 
     Args:
-        of: the statistics of one block.
-        of_blocks: those of each of some whole blocks, where that is faster.
+        of_each: the statistics of each block of so many rows, (rows, size) -> several at once.
     """
 
-    def __init__(
-        self,
-        of: Callable[[RowValues], T],
-        of_blocks: Callable[[RowValues], Sequence[T]] | None = None,
-    ) -> None:
-        self._of = of
-        self._of_blocks = of_blocks
+    def __init__(self, of_each: Callable[[RowValues, int], Several]) -> None:
+        self._of_each = of_each
         self._blocks: Dyadic[T] = Dyadic()
         self._waiting: list[RowValues] = []
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow."""
+    def of(self, rows: RowValues) -> Cut[T]:
         first, last = -(-rows.start // BLOCK) * BLOCK, rows.stop // BLOCK * BLOCK
-        if self._of_blocks is None or last <= first:
-            self._add(rows)
-            return
-        self._add(rows.part(rows.start, first))
-        for block, found in enumerate(self._of_blocks(rows.part(first, last)), first // BLOCK):
-            self._blocks = self._blocks.merge(Dyadic.of(block, found))
-        self._add(rows.part(last, rows.stop))
+        if last <= first:
+            return Cut(list(rows.pieces(BLOCK)), Dyadic(), [])
+        found = self._of_each(rows.part(first, last), BLOCK)
+        return Cut(
+            list(rows.part(rows.start, first).pieces(BLOCK)),
+            Dyadic.of_each(first // BLOCK, (last - first) // BLOCK, found),
+            list(rows.part(last, rows.stop).pieces(BLOCK)),
+        )
 
-    def _add(self, rows: RowValues) -> None:
-        for piece in rows.pieces(BLOCK):
+    def take(self, found: Cut[T]) -> None:
+        self._wait(found.before)
+        self._blocks = self._blocks.merge(found.blocks)
+        self._wait(found.behind)
+
+    def _wait(self, pieces: Sequence[RowValues]) -> None:
+        for piece in pieces:
             self._waiting.append(piece)
             if piece.stop % BLOCK == 0:
                 self._close_block()
@@ -93,7 +105,8 @@ class Blockwise(Generic[T]):
     def _close_block(self) -> None:
         if self._waiting:
             rows = joined(self._waiting)
-            self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, self._of(rows)))
+            block = self._of_each(rows, len(rows.keep)).at(0)
+            self._blocks = self._blocks.merge(Dyadic.of(rows.start // BLOCK, block))
             self._waiting = []
 
     def state(self) -> tuple[Dyadic[T], list[RowValues]]:
@@ -110,14 +123,15 @@ class Blockwise(Generic[T]):
         return self._blocks.value()
 
 
-class Totals:
+class Totals(Collector):
     """The statistics of all rows, taken up in row order.
 
     Args:
-        names: the columns.
+        names: the columns; those of the rows begin with them.
         rows: how many rows there will be; of very many the quantiles are estimated.
         quantiles_of: the column whose quantiles are wanted, if any.
         calibrated: the sides, teacher or student, whose calibration is wanted.
+        deviating: the columns whose standard error is wanted.
     """
 
     def __init__(
@@ -127,21 +141,26 @@ class Totals:
         *,
         quantiles_of: str | None = None,
         calibrated: tuple[str, ...] = (),
+        deviating: tuple[str, ...] = (),
     ) -> None:
         self.names = names
+        self.deviating = deviating
         self._quantiles_of = quantiles_of
         self._spread = spread(rows)
-        self._blocks = Blockwise(
-            lambda block: Block.of(block, calibrated),
-            lambda rows: Block.of_blocks(rows, calibrated),
+        self._blocks: Blockwise[Block] = Blockwise(
+            lambda rows, size: Block.of_each(rows, size, calibrated, deviating)
         )
 
-    def add(self, rows: RowValues) -> None:
-        """Take up the rows that follow; their columns begin with `names`."""
+    def of(self, rows: RowValues) -> tuple[Sample | Histogram | None, Cut[Block]]:
         rows = rows.first(len(self.names))
-        if self._quantiles_of is not None:
-            self._spread = self._spread.including(rows.kept(self._quantiles_of))
-        self._blocks.add(rows)
+        values = None if self._quantiles_of is None else rows.kept(self._quantiles_of)
+        return None if values is None else self._spread.of(values), self._blocks.of(rows)
+
+    def take(self, found: tuple[Any, Cut[Block]]) -> None:
+        values, blocks = found
+        if values is not None:
+            self._spread = self._spread.merge(values)
+        self._blocks.take(blocks)
 
     @property
     def blocks(self) -> Blockwise[Block]:
@@ -156,13 +175,13 @@ class Totals:
         """
         block = self._blocks.value()
         assert block is not None  # an empty input is refused before
-        if not block.moments.rows:
-            raise _nothing_left(block.moments)
+        if not block.moments.total.rows:
+            raise _nothing_left(block.moments.total)
         return Finished(self.names, block, self._spread)
 
 
-def _nothing_left(moments: Moments) -> DataError:
-    skipped, masked = moments.skipped, moments.masked
+def _nothing_left(sums: Sums) -> DataError:
+    skipped, masked = int(sums.skipped), int(sums.masked)
     if not skipped:
         return DataError(
             "inputs",
@@ -188,21 +207,21 @@ class Finished:
 
     @property
     def rows(self) -> int:
-        return self.block.moments.rows
+        return int(self.block.moments.total.rows)
 
     @property
     def skipped(self) -> int:
-        return self.block.moments.skipped
+        return int(self.block.moments.total.skipped)
 
     @property
     def masked(self) -> int:
-        return self.block.moments.masked
+        return int(self.block.moments.total.masked)
 
     def mean(self, name: str) -> float:
-        return self.block.moments.mean(self.names.index(name))
+        return self.block.moments.total.mean(self.names.index(name))
 
     def standard_error(self, name: str) -> float:
         return self.block.moments.standard_error(self.names.index(name))
 
     def nonfinite(self, name: str) -> int:
-        return int(self.block.moments.nonfinite[self.names.index(name)])
+        return int(self.block.moments.total.nonfinite[self.names.index(name)])

@@ -1,6 +1,6 @@
 """Rows as they are computed -> pieces that are kept, and the figures that go with them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,22 +60,23 @@ class Gatherer:
         self.lost, self.entries, self.bare = counts["lost"], counts["entries"], counts["bare"]
         return piece.stop
 
-    def add(self, rows: RowValues, made: Sequence[Encoded]) -> None:
+    def add(self, rows: RowValues, made: Encoded) -> None:
         """Take up the rows that follow."""
         bare = _bare(rows, made)
         _blank(made, bare)
         self.bare += int(np.count_nonzero(bare))
-        self.lost += sum(one.lost for one in made)
-        self.entries += sum(one.entries for one in made)
+        self.lost += made.lost
+        self.entries += made.entries
         for part in rows.pieces(self.step):
-            self._take(part, list(_cut(made, part.start - rows.start, part.stop - rows.start)))
+            span = slice(part.start - rows.start, part.stop - rows.start)
+            self._take(part, {name: values[span] for name, values in made.arrays.items()})
             if part.stop % self.step == 0 or part.stop == self.stop:
                 self._finish(part.stop)
 
-    def _take(self, rows: RowValues, arrays: Sequence[Mapping[str, Array]]) -> None:
+    def _take(self, rows: RowValues, arrays: Mapping[str, Array]) -> None:
         if self._start is None:
             self._start = rows.start
-        self._waiting.extend(arrays)
+        self._waiting.append(arrays)
         self.totals.add(rows)
         if self.held_out is not None and rows.stop > self.held_from:
             self.held_out.add(rows.part(max(rows.start, self.held_from), rows.stop))
@@ -97,34 +98,20 @@ class Gatherer:
         return {"all": self.totals, **held}
 
 
-def _bare(rows: RowValues, made: Sequence[Encoded]) -> Array:
+def _bare(rows: RowValues, made: Encoded) -> Array:
     """Rows without usable inputs. Of those that are masked nobody has said so: they are looked at.
 
     A masked row has a target like any other, so that a file goes with its dump row by row.
     """
     if rows.masked is None:
         return ~rows.keep
-    useless = np.concatenate([~np.isfinite(one.scores.max(axis=1)) for one in made])
-    return np.where(rows.masked, useless, ~rows.keep)
+    return np.where(rows.masked, ~np.isfinite(made.scores.max(axis=1)), ~rows.keep)
 
 
-def _blank(made: Sequence[Encoded], bare: Array) -> None:
+def _blank(made: Encoded, bare: Array) -> None:
     """They hold NaN, so that what follows stays in its row."""
-    start = 0
-    for one in made if bare.any() else ():
-        stop = start + len(one.scores)
-        for name, values in one.arrays.items():
-            if name != "labels":
-                values[bare[start:stop]] = np.nan if values.dtype.kind == "f" else 0
-        start = stop
-
-
-def _cut(made: Sequence[Encoded], first: int, last: int) -> Iterator[Mapping[str, Array]]:
-    """The rows `first` to `last` of what tile after tile holds."""
-    start = 0
-    for one in made:
-        stop = start + len(one.scores)
-        span = slice(max(0, first - start), min(stop, last) - start)
-        if span.start < span.stop:
-            yield {name: values[span] for name, values in one.arrays.items()}
-        start = stop
+    if not bare.any():
+        return
+    for name, values in made.arrays.items():
+        if name != "labels":
+            values[bare] = np.nan if values.dtype.kind == "f" else 0

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from distillcli.sums.calibration import Calibration
 from distillcli.sums.dyadic import Dyadic
-from distillcli.sums.moments import Moments
+from distillcli.sums.moments import Moments, Sums
 from distillcli.sums.rows import RowValues, joined
 from distillcli.sums.totals import Block, Totals
 
@@ -21,10 +21,10 @@ def state_of(totals: Totals) -> dict[str, Array]:
     nodes = blocks.nodes
     found: dict[str, Array] = {
         "places": np.array([[level, index] for level, index, _ in nodes], np.int64),
-        "counts": np.array([_counts(b.moments) for *_, b in nodes], np.int64),
-        "sums": np.array([b.moments.sums for *_, b in nodes], np.float64),
+        "counts": np.array([_counts(b.moments.total) for *_, b in nodes], np.int64),
+        "sums": np.array([b.moments.total.sums for *_, b in nodes], np.float64),
         "squares": np.array([b.moments.squares for *_, b in nodes], np.float64),
-        "nonfinite": np.array([b.moments.nonfinite for *_, b in nodes], np.int64),
+        "nonfinite": np.array([b.moments.total.nonfinite for *_, b in nodes], np.int64),
         "bins": np.array([_bins(b) for *_, b in nodes], np.float64),
     }
     if waiting:
@@ -34,8 +34,8 @@ def state_of(totals: Totals) -> dict[str, Array]:
     return found
 
 
-def _counts(moments: Moments) -> list[int]:
-    return [moments.rows, moments.skipped, moments.masked]
+def _counts(sums: Sums) -> list[int]:
+    return [int(sums.rows), int(sums.skipped), int(sums.masked)]
 
 
 def _bins(block: Block) -> list[Array]:
@@ -51,9 +51,10 @@ def resume(totals: Totals, state: Mapping[str, Array], sides: Sequence[str]) -> 
     """Put fresh totals in the state; `sides` are those whose calibration they keep."""
     nodes = []
     for at, (level, index) in enumerate(state["places"].tolist()):
-        rows, skipped, masked = state["counts"][at].tolist()
-        sums, squares, nonfinite = (state[n][at] for n in ("sums", "squares", "nonfinite"))
-        moments = Moments(rows, skipped, sums, squares, nonfinite, masked)
+        rows, skipped, masked = state["counts"][at]
+        sums = Sums(rows, skipped, masked, state["sums"][at], state["nonfinite"][at])
+        columns = tuple(totals.names.index(name) for name in totals.deviating)
+        moments = Moments(sums, columns, state["squares"][at])
         bins = state["bins"][at]
         calibrations = {
             side: Calibration(

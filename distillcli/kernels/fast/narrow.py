@@ -81,6 +81,7 @@ def sweep(
     work,
     wide,
     group,
+    columns,
     table,
 ):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
@@ -126,7 +127,7 @@ def sweep(
             _weigh(scratch[0], scratch[2], 0.0, one[ONE_AT], of_p, one, work)
         if of_pair & OVERLAP:
             _overlap(scratch[2:], one[ONE_AT], other[ONE_AT], pair[OVERLAP_AT], work)
-        for column in range(len(table)):
+        for column in columns:
             into, out = table[column, start : start + count], group[column]
             for lane in range(count):
                 into[lane] = out[lane]

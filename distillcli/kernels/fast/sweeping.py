@@ -40,6 +40,7 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
         _classes(asked.tops),
         _classes(asked.labels),
         *_places.of(loops, classes, len(found), dtype),
+        np.array(asked.filled, np.int64),
         found,
     )
 

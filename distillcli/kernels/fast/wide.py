@@ -66,7 +66,20 @@ def places(classes, columns, dtype):
 
 @compiled
 def sweep(
-    p, q, paired, temperatures, directions, of_pair, of_p, of_q, tops, labels, scratch, row, table
+    p,
+    q,
+    paired,
+    temperatures,
+    directions,
+    of_pair,
+    of_p,
+    of_q,
+    tops,
+    labels,
+    scratch,
+    row,
+    columns,
+    table,
 ):
     """What is asked about rows [rows, classes] of one side, or of both, left in the table.
 
@@ -77,6 +90,7 @@ def sweep(
         tops: the classes that those of `q` are counted against; empty: the top classes of `p`.
         labels: the classes whose scores are asked for, if any are.
         scratch, row: see `places`.
+        columns: those of the table that are to be filled in.
         table: float64 [columns, rows].
     """
     one, other, pair, tempered = row[:SIDE], row[SIDE:PAIR], row[PAIR:TEMPERED], row[TEMPERED:]
@@ -109,7 +123,7 @@ def sweep(
             _weigh(scratch[0], scratch[2], 0.0, 0.0, of_p, one)
         if of_pair & OVERLAP:
             pair[OVERLAP_AT] = _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT])
-        for column in range(len(table)):
+        for column in columns:
             table[column, index] = row[column]
 
 
