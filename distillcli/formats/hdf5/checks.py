@@ -1,6 +1,7 @@
 """What keeps an HDF5 dataset from being read: values elsewhere, missing, or without bound."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -14,7 +15,7 @@ from distillcli.formats.hdf5.plugins import INSTALL, PLUGIN_FILTERS, available
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
-TOLD = 1 << 14  # chunks that are looked at together
+TOLD = 1 << 16  # chunks that are looked at together, of some 300 bytes each
 MOST = np.uint64(2**63 - 1)
 
 _FILTERS = {
@@ -142,7 +143,8 @@ def chunk_table(
         offsets[to], sizes[to], skipped[to] = places[inside], lengths[inside], masks[inside]
         found.clear()
 
-    dataset.chunk_iter(take)
+    many = dataset.get_num_chunks() > TOLD
+    dataset.chunk_iter(take if many else found.append)
     if found:
         enter()
     missing = int((offsets < 0).sum())
@@ -154,6 +156,7 @@ def chunk_table(
 def _columns(found: Sequence[Any]) -> Iterator[Array]:
     """What the library says of chunks: their first values, the filters left out, places, sizes."""
     begins, *others = zip(*found, strict=True)
-    yield np.array(begins, np.uint64)
+    flat = np.fromiter(chain.from_iterable(begins), np.uint64)
+    yield flat.reshape(len(found), -1)
     for column in others:
-        yield np.minimum(np.array(column, np.uint64), MOST).astype(np.int64)
+        yield np.minimum(np.fromiter(column, np.uint64), MOST).astype(np.int64)
