@@ -40,7 +40,7 @@ def wanted(p: Logits, q: Logits, labels: Array) -> Wanted:
     divergences = {2.0: DIRECTIONS, 0.5: DIRECTIONS[:1]}
     return Wanted(
         both, divergences, squares=True, cosine=True, above=p, overlap=True, ones=both,
-        entropies=both, tops=both, labels=labels, chosen=both,
+        entropies=both, tops=both, labels=labels, nlls=both,
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def test_labels_that_are_no_class(kernel: str, classes: int, label: int) -> None
     logits = Logits(scores(classes, 7))
     labels = np.zeros(ROWS, np.int64)
     labels[3] = label
-    fill(Wanted(labels=labels, chosen=[logits], ones=[logits]), kernel)
+    fill(Wanted(labels=labels, nlls=[logits], ones=[logits]), kernel)
     found = logits.nll(labels)
     assert np.isnan(found[3])
     assert np.isfinite(np.delete(found, 3)).all()

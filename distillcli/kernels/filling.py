@@ -59,9 +59,9 @@ def _leave(scores: Logits, found: Array, asked: int, wanted: Wanted) -> None:
         scores.top = found[table.TOP_AT].astype(np.int64)
     if asked & table.ONE:
         scores.learn_total(1.0, found[table.ONE_AT])
-    if asked & table.CHOSEN:
+    if asked & table.NLL:
         assert wanted.labels is not None
-        scores.learn_chosen(wanted.labels, found[table.CHOSEN_AT])
+        scores.learn_nll(wanted.labels, found[table.NLL_AT])
     if asked & table.ENTROPY:
         entropy = found[table.ENTROPY_AT]
         doubtful = ~np.isfinite(entropy) & ~scores.bad

@@ -199,12 +199,13 @@ def _find(sheet: _Sheet, asked: int, labels: Array | None) -> None:
         sheet.found[table.TOP_AT] = sheet.top()
     if asked & table.FINITE:
         sheet.found[table.MASKED_AT] = ~np.isfinite(sheet.values.min(axis=sheet.axis))
-    if asked & table.CHOSEN:
-        assert labels is not None
-        sheet.found[table.CHOSEN_AT] = sheet.chosen(labels)
     if asked & table.ONE:
         sheet.to_temperature_one()
         sheet.found[table.ONE_AT] = sheet.total
+    if asked & table.NLL:
+        assert labels is not None
+        below = sheet.chosen(labels).astype(np.float64) - sheet.max
+        np.subtract(np.log(sheet.total), below, out=sheet.found[table.NLL_AT])
 
 
 def _find_entropy(sheet: _Sheet) -> None:

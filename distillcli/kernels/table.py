@@ -16,8 +16,8 @@ from distillcli.numerics.scores import Logits
 Array = npt.NDArray[Any]
 
 # What is asked, as bits. Of one side: the top class, the sum of exponentials at temperature 1, the
-# entropy, whether all is finite, the score of the label.
-TOP, ONE, ENTROPY, FINITE, CHOSEN = 1, 2, 4, 8, 16
+# entropy, whether all is finite, the negative log-likelihood of the label.
+TOP, ONE, ENTROPY, FINITE, NLL = 1, 2, 4, 8, 16
 # Of a pair: the mean squared difference, one minus the cosine, how many classes of the second side
 # are above the top class of the first, the sum of the lesser probabilities.
 SQUARES, COSINE, ABOVE, OVERLAP = 1, 2, 4, 8
@@ -25,7 +25,7 @@ SQUARES, COSINE, ABOVE, OVERLAP = 1, 2, 4, 8
 FORWARD, REVERSE = 1, 2
 
 # The columns of one side; MASKED is 0 where no class is masked.
-MAX_AT, TOP_AT, ONE_AT, ENTROPY_AT, MASKED_AT, CHOSEN_AT = range(6)
+MAX_AT, TOP_AT, ONE_AT, ENTROPY_AT, MASKED_AT, NLL_AT = range(6)
 SIDE = 6
 PAIR = 2 * SIDE
 # Those of a pair.
@@ -39,7 +39,7 @@ EACH = 4
 ALWAYS = 1 << 16  # whatever is asked
 _OF_SIDE = (
     (MAX_AT, ALWAYS), (TOP_AT, TOP), (ONE_AT, ONE), (ENTROPY_AT, ENTROPY),
-    (MASKED_AT, FINITE), (CHOSEN_AT, CHOSEN),
+    (MASKED_AT, FINITE), (NLL_AT, NLL),
 )  # fmt: skip
 _OF_PAIR = (SQUARES_AT, SQUARES), (COSINE_AT, COSINE), (ABOVE_AT, ABOVE), (OVERLAP_AT, OVERLAP)
 _OF_TEMPERATURE = (
@@ -68,7 +68,7 @@ class Asked:
 
     @classmethod
     def of(cls, sides: tuple[Logits, ...], wanted: Wanted) -> "Asked":
-        labels = wanted.labels if any(one in wanted.chosen for one in sides) else None
+        labels = wanted.labels if any(one in wanted.nlls for one in sides) else None
         if labels is not None and not _all_within(labels, sides[0].shape[1]):
             labels = None
         paired, labelled = len(sides) == 2, labels is not None
@@ -126,7 +126,7 @@ def _of_side(scores: Logits, wanted: Wanted, *, paired: bool, labelled: bool) ->
         | ONE * (scores in wanted.ones)
         | ENTROPY * (scores in wanted.entropies)
         | FINITE * (paired and (wanted.squares or wanted.cosine))
-        | CHOSEN * (labelled and scores in wanted.chosen)
+        | NLL * (labelled and scores in wanted.nlls)
     )
 
 

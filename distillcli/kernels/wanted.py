@@ -36,7 +36,7 @@ class Wanted:
         entropies: those of them whose entropy is.
         tops: scores whose top class is.
         labels: a class of each row, [rows].
-        chosen: scores whose value at the label is needed.
+        nlls: scores whose negative log-likelihood of the label is needed; they are in `ones`.
         maxima: scores whose maximum is needed if nothing else is; every kernel leaves it.
     """
 
@@ -50,7 +50,7 @@ class Wanted:
     entropies: Sequence[Logits] = ()
     tops: Sequence[Logits] = ()
     labels: Array | None = None
-    chosen: Sequence[Logits] = ()
+    nlls: Sequence[Logits] = ()
     maxima: Sequence[Logits] = ()
 
     def by_temperature(self, most: int = 1) -> Iterator["Wanted"]:
@@ -66,6 +66,6 @@ class Wanted:
     def alone(self) -> list[Logits]:
         """The scores that something is asked about and that are no part of the pair."""
         paired = self.pair or ()
-        asked = (*self.ones, *self.tops, *self.chosen, *self.maxima)
+        asked = (*self.ones, *self.tops, *self.nlls, *self.maxima)
         singles = {id(one): one for one in asked}
         return [one for one in singles.values() if one not in paired]

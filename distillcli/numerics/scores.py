@@ -44,7 +44,6 @@ class Logits:
         self._scores = Made(partial(_log_space, self._raw, kind, temperature))
         self._softened: dict[float, Softened] = {}
         self._nll: tuple[Array, Array] | None = None
-        self._chosen: tuple[Array, Array] | None = None
         self._of_pair: dict[Hashable, tuple[ReferenceType[Logits], Array]] = {}
 
     @property
@@ -173,14 +172,10 @@ class Logits:
 
     def _nll_anew(self, labels: Array) -> Array:
         xp = namespace(labels)
-        if self._chosen is not None and self._chosen[0] is labels:
-            return self._surprise(self._chosen[1])
         known = (labels >= 0) & (labels < self.shape[1])
-        value = self._surprise(self.chosen(xp.where(known, labels, 0)))
+        chosen = self.chosen(xp.where(known, labels, 0))
+        value = self.softened(1.0).log_total - (chosen - widen(self.max))
         return xp.where(known, value, math.nan)
-
-    def _surprise(self, chosen: Array) -> Array:
-        return self.softened(1.0).log_total - (chosen - widen(self.max))
 
     def divergence(self, other: "Logits", temperature: float) -> Array:
         """KL(self || other) at a temperature, without factor: nats, >= 0, float64 [rows]."""
@@ -207,9 +202,9 @@ class Logits:
         """Take what `remembered` asks for from a kernel that has computed it."""
         self._of_pair[what] = (ref(other), rows)
 
-    def learn_chosen(self, labels: Array, chosen: Array) -> None:
-        """Take the scores of classes that there are, one in each row, from a kernel."""
-        self._chosen = (labels, chosen)
+    def learn_nll(self, labels: Array, rows: Array) -> None:
+        """Take what `nll` finds for these labels from a kernel that has computed it."""
+        self._nll = (labels, rows)
 
     def learn_total(self, temperature: float, total: Array) -> None:
         """Take the sum of `softened(temperature)` from a kernel that has computed it; the first

@@ -67,7 +67,7 @@ def primer(
             entropies=[one for side, one in scores.items() if asks(side, "entropy")],
             tops=others + [one for side, one in scores.items() if agree or asks(side, "accuracy")],
             labels=tile.labels() if "labels" in tile else None,
-            chosen=others + [one for side, one in scores.items() if label_is_asked(side)],
+            nlls=others + [one for side, one in scores.items() if label_is_asked(side)],
             # Tells the rows that cannot be used.
             maxima=list(scores.values()),
         )

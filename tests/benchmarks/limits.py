@@ -22,7 +22,7 @@ from distillcli.numerics.scores import Logits
 Arrays = dict[str, np.ndarray[Any, Any]]
 # Teacher, student and labels of some rows, in, nothing out.
 Part = Callable[[Any, Any, Any], Any]
-OF_TEACHER, OF_STUDENT = 0, table.ONE | table.CHOSEN
+OF_TEACHER, OF_STUDENT = 0, table.ONE | table.NLL
 
 
 def reading(teacher: Any, student: Any, labels: Any) -> None:

@@ -23,8 +23,6 @@ from distillcli.kernels.fast.scalars import (
 from distillcli.kernels.table import (
     ABOVE,
     ABOVE_AT,
-    CHOSEN,
-    CHOSEN_AT,
     COSINE,
     COSINE_AT,
     EACH,
@@ -34,6 +32,8 @@ from distillcli.kernels.table import (
     FORWARD_AT,
     MASKED_AT,
     MAX_AT,
+    NLL,
+    NLL_AT,
     ONE,
     ONE_AT,
     OTHER_TOTAL_AT,
@@ -95,12 +95,12 @@ def sweep(
         count = min(LANES, len(p) - start)
         tempered[:] = 0.0
         masked = _look(p[start : start + count], scratch[0], of_p, one, work)
-        if of_p & CHOSEN:
-            _choose(scratch[0], labels[start : start + count], one[CHOSEN_AT])
+        if of_p & NLL:
+            _choose(scratch[0], labels[start : start + count], one[NLL_AT])
         if paired:
             masked |= _look(q[start : start + count], scratch[1], of_q, other, work)
-            if of_q & CHOSEN:
-                _choose(scratch[1], labels[start : start + count], other[CHOSEN_AT])
+            if of_q & NLL:
+                _choose(scratch[1], labels[start : start + count], other[NLL_AT])
             _measure(scratch, of_pair, pair, wide)
             if of_pair & ABOVE:
                 if len(tops):
@@ -315,6 +315,10 @@ def _weigh(rows, exps, temperature, totals, asked, found, work):
         _soften(rows, found[MAX_AT], 1.0, exps, found[ONE_AT], work)
     if asked & ENTROPY:
         _spread(rows, exps, found, work)
+    if asked & NLL:  # the label's score stands there
+        for lane in range(LANES):
+            below = found[NLL_AT, lane] - found[MAX_AT, lane]
+            found[NLL_AT, lane] = logarithm(found[ONE_AT, lane]) - below
 
 
 @compiled

@@ -27,8 +27,6 @@ from distillcli.kernels.fast.scalars import (
 from distillcli.kernels.table import (
     ABOVE,
     ABOVE_AT,
-    CHOSEN,
-    CHOSEN_AT,
     COSINE,
     COSINE_AT,
     EACH,
@@ -38,6 +36,8 @@ from distillcli.kernels.table import (
     FORWARD_AT,
     MASKED_AT,
     MAX_AT,
+    NLL,
+    NLL_AT,
     ONE,
     ONE_AT,
     OTHER_TOTAL_AT,
@@ -88,7 +88,7 @@ def sweep(
         temperatures, directions: of each divergence, the temperature and bits.
         of_pair, of_p, of_q: what else is asked, bits.
         tops: the classes that those of `q` are counted against; empty: the top classes of `p`.
-        labels: the classes whose scores are asked for, if any are.
+        labels: the classes whose likelihood is asked for, if it is.
         scratch, row: see `places`.
         columns: those of the table that are to be filled in.
         table: float64 [columns, rows].
@@ -97,12 +97,12 @@ def sweep(
     for index in range(p.shape[0]):
         ahead = (p[index + 1 : index + 2], q[index + 1 : index + 2])
         _look(p[index], scratch[0], of_p, one)
-        if of_p & CHOSEN:
-            one[CHOSEN_AT] = scratch[0, labels[index]]
+        if of_p & NLL:
+            one[NLL_AT] = scratch[0, labels[index]]
         if paired:
             _look(q[index], scratch[1], of_q, other)
-            if of_q & CHOSEN:
-                other[CHOSEN_AT] = scratch[1, labels[index]]
+            if of_q & NLL:
+                other[NLL_AT] = scratch[1, labels[index]]
             _measure(scratch, of_pair, pair)
             if of_pair & ABOVE:
                 chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
@@ -303,6 +303,8 @@ def _weigh(row, exps, temperature, total, asked, found):
     if asked & ENTROPY:
         weighed = _weighed(row, found[MAX_AT], exps)
         found[ENTROPY_AT] = logarithm(found[ONE_AT]) - weighed / found[ONE_AT]
+    if asked & NLL:  # the label's score stands there
+        found[NLL_AT] = logarithm(found[ONE_AT]) - (found[NLL_AT] - found[MAX_AT])
 
 
 @compiled
