@@ -107,6 +107,12 @@ def in_row_order(
             yield finished()
 
 
+def side_by_side(work: Callable[[Tile], T], tiles: Sequence[Tile], machine: Machine) -> list[T]:
+    """What `work` finds in a few tiles, which threads take one by one."""
+    with _threads("tiles", machine.workers) as pool:
+        return list(pool.map(work, tiles))
+
+
 @contextmanager
 def _threads(name: str, count: int) -> Iterator[Executor]:
     """So many threads; none of them outlives the work, for no read may outlive the files."""

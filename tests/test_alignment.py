@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from runs import Ended, distill, saved, scored, written
@@ -193,6 +194,21 @@ def test_shifted_dumps(folder: Path, shift: int, words: str, flat: bool) -> None
     assert "student in student.npy" in warning
     assert words in warning
     assert "look shifted by one row" in warning
+
+
+def test_shifted_dumps_that_are_packed(folder: Path) -> None:
+    """They are unpacked on threads, and tell the same."""
+    student = np.roll(model(2).reshape(ROWS, CLASSES), 1, axis=0)
+    sides = {"teacher": model(1).reshape(ROWS, CLASSES), "student": student}
+    saved(folder, **sides)
+    plain = run(folder, CONFIG)
+    for name, scores in sides.items():
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file.create_dataset("x", data=scores, chunks=(16, 10), compression="gzip")
+    packed = {name: f"{name}.h5" for name in sides}
+    done = run(folder, {**CONFIG, **packed, "threads": 2})
+    assert len(warned(done)) == len(warned(plain)) == 1
+    assert done.data["facts"]["alignment"] == plain.data["facts"]["alignment"]
 
 
 def test_shifted_dumps_of_largest_classes(folder: Path) -> None:

@@ -56,8 +56,9 @@ def score(
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
         require_room(passes)
+        alike = [*look_alikes(inputs)]
         fit = alignment(passes)
-        warnings = [*look_alikes(inputs), *fit.warnings()]
+        warnings = [*alike, *fit.warnings()]
         for warning in warnings:
             note(warning)
         bad = bad_rows(config, inputs)

@@ -5,15 +5,19 @@ often a row further on or back, one of the dumps is shifted, or its labels are.
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from distillcli.batches.inputs import Input
 from distillcli.batches.tiles import Raw, Tile
 from distillcli.errors import DataError
+from distillcli.fold import side_by_side
 from distillcli.kernels import Wanted, fill
 from distillcli.strategy.alignment import STUDENT
 from distillcli.strategy.counting import MASKED
@@ -142,7 +146,7 @@ def alignment(passes: Passes) -> Alignment:
     placed = "labels" in inputs and inputs["labels"].compared is None
     for share in (2, 1):  # half of the rows, and all where these leave a doubt
         try:
-            windows = [_Window.of(passes, tile, teacher) for tile in _tiles(passes, share)]
+            windows = _windows(passes, share, teacher)
         except DataError:  # the pass tells it, of the first row that it is true of
             return known
         sides = labels = None
@@ -155,23 +159,35 @@ def alignment(passes: Passes) -> Alignment:
     return replace(known, sides=sides, labels=labels)
 
 
+def _windows(passes: Passes, share: int, teacher: str) -> list["_Window"]:
+    """Some rows here and there; to unpack them is worth threads."""
+    look, tiles = partial(_Window.of, passes, teacher), _tiles(passes, share)
+    if all(item.reader.splits(1, loosely=True) for item in _scores(passes.inputs)):
+        return [look(tile) for tile in tiles]
+    return side_by_side(look, list(tiles), passes.machine)
+
+
+def _scores(inputs: Inputs) -> list[Input]:
+    return [item for item in inputs if item.classes is not None]
+
+
 def _tiles(passes: Passes, share: int) -> Iterator[Tile]:
     """The first rows that are taken, and some from the middle of them; or a share of these."""
     inputs, machine = passes.inputs, passes.machine
-    scores = [item for item in inputs if item.classes is not None]
+    scores, read = _scores(inputs), _Buffers(inputs).read
     rows = max(LEAST, min(MOST, VALUES // sum(item.width for item in scores)))
     anywhere = all(item.reader.splits(ANYWHERE, loosely=True) for item in scores)
     several = anywhere and passes.rows_taken >= 2 * rows
     piece = passes.grid([item.role for item in scores], by_kernel=True).at_once
     at_once = piece if all(item.reader.splits(piece) for item in scores) else rows
-    read = _Buffers(inputs).read
-    for start in (passes.first, (passes.first + passes.stop) // 2)[: 1 + several]:
-        stop = start + -(-min(rows, passes.stop - start) // share)
+    middle = (passes.first + passes.stop) // 2
+    for start in (passes.first, middle - middle % LEAST)[: 1 + several]:
+        stop = start + max(1, min(rows, passes.stop - start) // share)
         yield Tile(start, stop, inputs.items, read, machine.precision, machine.backend, at_once)
 
 
-class _Buffers:
-    """What rows are read into, one window after the other: fresh memory is slow at first."""
+class _Buffers(threading.local):
+    """What a thread reads rows into, again and again: fresh memory is slow at first."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -196,7 +212,7 @@ class _Window:
     sequence: Classes
 
     @classmethod
-    def of(cls, passes: Passes, tile: Tile, teacher: str) -> "_Window":
+    def of(cls, passes: Passes, teacher: str, tile: Tile) -> "_Window":
         inputs = passes.inputs
         counts = np.ones(tile.stop - tile.start, bool)
         if (masked := tile.masked()) is not None:
