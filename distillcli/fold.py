@@ -147,7 +147,7 @@ def made_of_rows(
 
     def work(tile: Tile) -> _Made[T]:
         values, masked, bad = _measured(measure, tile, machine)
-        keep = np.ones(values.shape[1], bool) if masked is None else ~masked
+        keep = np.ones(tile.stop - tile.start, bool) if masked is None else ~masked
         for rows in bad.values():
             keep[rows - tile.start] = False
         return _Made(bad, make(tile, RowValues(tile.start, measure.names, values, keep, masked)))
@@ -161,21 +161,18 @@ def made_of_rows(
 
 def _measured(
     measure: Measure, tile: Tile, machine: Machine
-) -> tuple[Floats, Mask | None, Mapping[tuple[str, str], npt.NDArray[np.intp]]]:
+) -> tuple[list[Floats], Mask | None, Mapping[tuple[str, str], npt.NDArray[np.intp]]]:
     """The values of a tile's rows, those that are masked, those that cannot be used."""
     masked = tile.masked()
     if masked is not None and masked.all():
-        return np.zeros((len(measure.names), len(masked))), masked, {}
+        return [np.zeros(len(masked))] * len(measure.names), masked, {}
     measure.prepare(tile)
     masks, columns = measure.bad(tile), measure.columns(tile)
     found = machine.hosts([*masks.values(), *(columns[name] for name in measure.names)])
     bad = {
         key: tile.start + _where(mask != 0, masked) for key, mask in zip(masks, found, strict=False)
     }
-    # Copied, for a column may be a part of all that a kernel has found.
-    values = np.empty((len(measure.names), tile.stop - tile.start))
-    for index, rows in enumerate(found[len(masks) :]):
-        values[index] = rows
+    values = [rows.astype(np.float64, copy=False) for rows in found[len(masks) :]]
     return values, masked, bad
 
 

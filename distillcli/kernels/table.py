@@ -5,9 +5,12 @@ then those of each temperature. Each part counts from its own start.
 """
 
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels.wanted import Direction, Wanted
@@ -89,8 +92,18 @@ class Asked:
         """How many the table has."""
         return TEMPERED + EACH * len(self.divergences)
 
-    @property
-    def filled(self) -> list[int]:
+    @cached_property
+    def temperatures(self) -> Array:
+        """float64 [divergences]."""
+        return np.array([temperature for temperature, _ in self.divergences], np.float64)
+
+    @cached_property
+    def directions(self) -> Array:
+        """Bits, int64 [divergences]."""
+        return np.array([directions for _, directions in self.divergences], np.int64)
+
+    @cached_property
+    def filled(self) -> Array:
         """The columns that are to be filled in; nobody looks at the others."""
         of_sides = ((SIDE * at, bits, _OF_SIDE) for at, bits in enumerate(self.of_sides))
         of_temperatures = (
@@ -98,16 +111,17 @@ class Asked:
             for at, (_, bits) in enumerate(self.divergences)
         )
         parts = (*of_sides, (PAIR, self.of_pair, _OF_PAIR), *of_temperatures)
-        return [
+        asked = (
             start + at for start, bits, known in parts for at, bit in known if (bits | ALWAYS) & bit
-        ]
+        )
+        return np.array(list(asked), np.int64)
 
     def part(self, start: int, stop: int) -> "Asked":
-        """The same about some of the rows."""
-        tops, labels = (
-            None if known is None else known[start:stop] for known in (self.tops, self.labels)
-        )
-        return Asked(self.of_sides, self.of_pair, self.divergences, tops, labels)
+        """The same about some of the rows; a copy, which keeps what has been made once for all."""
+        found, rows = copy(self), slice(start, stop)
+        vars(found)["tops"] = None if self.tops is None else self.tops[rows]
+        vars(found)["labels"] = None if self.labels is None else self.labels[rows]
+        return found
 
 
 def tempered(found: Array, index: int) -> Array:

@@ -36,10 +36,9 @@ class GroupSums:
         """Those of some rows, over the first `columns` columns."""
         numbers = rows.kept(GROUP).astype(np.int64)
         keys, places = np.unique(numbers, return_inverse=True)
-        values = rows.values[:columns, rows.keep]
         sums = np.zeros((columns, len(keys)))
-        for index, column in enumerate(values):
-            sums[index] = np.bincount(places, column, len(keys))
+        for index, name in enumerate(rows.names[:columns]):
+            sums[index] = np.bincount(places, rows.kept(name), len(keys))
         return cls(keys, np.bincount(places, minlength=len(keys)), sums)
 
     def merge(self, other: "GroupSums") -> "GroupSums":

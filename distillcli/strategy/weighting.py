@@ -196,7 +196,7 @@ class _Every(Collector):
 
     def of(self, rows: RowValues) -> Floats:
         chosen = rows.keep & ((np.arange(rows.start, rows.stop) - self.origin) % self.step == 0)
-        return np.ascontiguousarray(rows.values[:, chosen].T)
+        return np.stack([column[chosen] for column in rows.values], axis=1)
 
     def take(self, found: Floats) -> None:
         self.found.append(found)

@@ -1,6 +1,6 @@
 """The values of some rows, and pieces of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RowValues:
-    """What was found for rows `start` to `stop`: one row of `values` per column name.
+    """What was found for rows `start` to `stop`: one of `values` per column name.
 
     Args:
-        values: float64 [columns, rows]; whatever stands at rows that are not kept is not used.
+        values: float64 [rows] each; whatever stands at rows that are not kept is not used.
         keep: bool [rows]; False for rows that are left out of every figure.
         masked: bool [rows], those of them that were not to count; None where all were. The others
             that are left out could not be used.
@@ -27,7 +27,7 @@ class RowValues:
 
     start: int
     names: tuple[str, ...]
-    values: Floats
+    values: Sequence[Floats]
     keep: Mask
     masked: Mask | None = None
 
@@ -60,7 +60,8 @@ class RowValues:
         """The rows `start` to `stop`, counted like `self.start`."""
         rows = slice(start - self.start, stop - self.start)
         masked = None if self.masked is None else self.masked[rows]
-        return RowValues(start, self.names, self.values[:, rows], self.keep[rows], masked)
+        values = [column[rows] for column in self.values]
+        return RowValues(start, self.names, values, self.keep[rows], masked)
 
     def pieces(self, size: int, origin: int = 0) -> Iterator["RowValues"]:
         """Cut at every multiple of `size` rows from `origin`."""
@@ -75,7 +76,8 @@ def joined(pieces: list[RowValues]) -> RowValues:
     """Neighbouring pieces as one."""
     if len(pieces) == 1:
         return pieces[0]
-    values = np.concatenate([piece.values for piece in pieces], axis=1)
+    by_column = zip(*(piece.values for piece in pieces), strict=True)
+    values = [np.concatenate(column) for column in by_column]
     keep = np.concatenate([piece.keep for piece in pieces])
     masked = None
     if any(piece.masked is not None for piece in pieces):

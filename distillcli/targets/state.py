@@ -29,7 +29,11 @@ def state_of(totals: Totals) -> dict[str, Array]:
     }
     if waiting:
         rows = joined(waiting)
-        found |= {"start": np.array([rows.start]), "values": rows.values, "keep": rows.keep}
+        found |= {
+            "start": np.array([rows.start]),
+            "values": np.array(rows.values),
+            "keep": rows.keep,
+        }
         found |= {"masked": rows.masked} if rows.masked is not None else {}
     return found
 
@@ -67,5 +71,5 @@ def resume(totals: Totals, state: Mapping[str, Array], sides: Sequence[str]) -> 
     if "start" in state:
         start = int(state["start"][0])
         masked = state.get("masked")
-        waiting = [RowValues(start, totals.names, state["values"], state["keep"], masked)]
+        waiting = [RowValues(start, totals.names, list(state["values"]), state["keep"], masked)]
     totals.blocks.resume(Dyadic(tuple(nodes)), waiting)

@@ -75,10 +75,12 @@ def tensors(made: Arrays, dtype: str) -> list[torch.Tensor]:
 @contextmanager
 def in_memory(made: Arrays) -> Iterator[None]:
     """Readers hand out parts of the arrays; no scores are read or copied."""
-    read = ArrayReader.read
+    read, known = ArrayReader.read, dict[ArrayReader, Any]()
 
     def part(reader: ArrayReader, start: int, stop: int, out: Any) -> Any:
-        rows = made[Path(str(reader.where).rpartition(" in ")[2]).stem][start:stop]
+        if reader not in known:
+            known[reader] = made[Path(str(reader.where).rpartition(" in ")[2]).stem]
+        rows = known[reader][start:stop]
         if rows.ndim > 1:
             return rows
         np.copyto(out, rows)  # labels are read ahead, where nobody looks at what is returned

@@ -32,15 +32,15 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
         read[0][0],
         read[-1][0],
         len(sides) == 2,
-        np.array([temperature for temperature, _ in asked.divergences], np.float64),
-        np.array([directions for _, directions in asked.divergences], np.int64),
+        asked.temperatures,
+        asked.directions,
         asked.of_pair,
         asked.of_sides[0],
         asked.of_sides[-1],
         _classes(asked.tops),
         _classes(asked.labels),
         *_places.of(loops, classes, len(found), dtype),
-        np.array(asked.filled, np.int64),
+        asked.filled,
         found,
     )
 
