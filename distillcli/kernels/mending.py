@@ -1,18 +1,32 @@
 """Rows that a fast form cannot do within the bounds, computed again by the plain functions."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from distillcli.kernels.wanted import NARROW
 from distillcli.losses.features import cosine, mse
 from distillcli.numerics.divergence import kl
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 
-AT_ONCE = 2**18  # scores that are computed again at once, with several copies in float64
+# Scores that are computed again at once, with several copies in float64: these stay in the cache,
+# and the system is not asked for their memory again and again.
+AT_ONCE = 2**16
+
+
+class Rows(Protocol):
+    """Class scores, some of which can be had alone."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, classes)."""
+
+    def taken(self, rows: Array) -> Logits:
+        """Rows by their numbers; NumPy is faster with few classes that lie class by class."""
 
 
 def mend_entropies(found: Array, doubtful: Array, scores: Logits) -> Array:
@@ -20,9 +34,7 @@ def mend_entropies(found: Array, doubtful: Array, scores: Logits) -> Array:
     return _mended(found, doubtful, scores, lambda at: scores.taken(at).entropy)
 
 
-def mend_divergences(
-    found: Array, doubtful: Array, p: Logits, q: Logits, temperature: float
-) -> Array:
+def mend_divergences(found: Array, doubtful: Array, p: Rows, q: Rows, temperature: float) -> Array:
     """KL(p || q), likewise."""
     return _mended(found, doubtful, p, lambda at: kl(p.taken(at), q.taken(at), temperature))
 
@@ -42,12 +54,17 @@ def mend_cosines(found: Array, doubtful: Array, p: Logits, q: Logits) -> Array:
 
 
 def _mended(
-    found: Array, doubtful: Array, scores: Logits, careful: Callable[[Array], Array]
+    found: Array, doubtful: Array, scores: Rows, careful: Callable[[Array], Array]
 ) -> Array:
-    """Some rows at a time, by what takes their numbers."""
+    """Some rows at a time, by what takes their numbers.
+
+    A single one of few classes is taken twice: NumPy adds it up in another order than several.
+    """
     rows = np.flatnonzero(doubtful)
     step = max(1, AT_ONCE // scores.shape[1])
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
+        if len(some) == 1 and scores.shape[1] < NARROW:
+            some = np.repeat(some, 2)
         found[some] = careful(some)
     return found

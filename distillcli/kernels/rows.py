@@ -5,7 +5,6 @@ the temperatures in use, entropies, and the divergences of a pair. One sweep ove
 """
 
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,20 +18,24 @@ from distillcli.kernels.mending import (
     mend_entropies,
     mend_squares,
 )
+from distillcli.kernels.sheets import Plane, layout
 from distillcli.kernels.table import Asked
-from distillcli.kernels.wanted import NARROW
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 
-# The plain sum of p log(p/q) loses digits as distributions come close. Rows whose divergence is
-# below are computed again, as a sum of terms that cannot be negative.
+# The plain sum of p log(p/q) loses digits as distributions come close, and as the logarithms of
+# both totals lie apart. Rows whose divergence is below, times that distance where it is above 1,
+# are computed again, as a sum of terms that cannot be negative.
 PLAIN_ABOVE = {np.dtype(np.float32): 0.03, np.dtype(np.float64): 1e-4}
 # From here on log(p/q) is plain noise of float32 scores divided by so little.
 COLDEST = {np.dtype(np.float32): 0.05, np.dtype(np.float64): 0.01}
 
 # Where sums of squares of float32 have lost nothing to underflow or overflow.
 SAFE_SQUARES = (1e-25, 1e37)
+
+P, Q = 0, 1  # the sides of a pair
+BOTH = slice(None)
 
 
 def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
@@ -41,241 +44,208 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
     A row that the fast form cannot do within the bounds goes through the plain functions, whatever
     rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
     """
-    sheets = [
-        _Sheet(scores, index, found[table.SIDE * index : table.SIDE * (index + 1)])
-        for index, scores in enumerate(sides)
-    ]
-    if len(sheets) == 2:
-        p, q = sheets
-        _find_distances(p, q, asked.of_pair, found[table.PAIR :])
-        # What belongs to temperature 1 is had from the exponentials of the first, which is last.
-        for index in reversed(range(len(asked.divergences))):
-            _find_divergences(p, q, *asked.divergences[index], table.tempered(found, index))
-    for sheet, of_side in zip(sheets, asked.of_sides, strict=True):
-        _find(sheet, of_side, asked.labels)
-    if len(sheets) == 2:
-        _find_of_classes(p, q, asked, found[table.PAIR :])
-    for sheet, of_side in zip(sheets, asked.of_sides, strict=True):
-        if of_side & table.ENTROPY:
-            _find_entropy(sheet)
+    sheet = _Sheet(sides)
+    if len(sides) == 2:
+        _find_distances(sheet, asked.of_pair, found[table.PAIR :])
+    for index, of_side in enumerate(asked.of_sides):
+        _find_stored(sheet, index, of_side, asked.labels, _of_side(found, index))
+    if asked.of_pair & table.ABOVE:
+        tops = _of_side(found, P)[table.TOP_AT].astype(np.int64)
+        _find_above(sheet, tops if asked.tops is None else asked.tops, found[table.PAIR :])
+    # What belongs to temperature 1 is had from the exponentials of the first, which is last.
+    for index in reversed(range(len(asked.divergences))):
+        _find_divergences(sheet, *asked.divergences[index], table.tempered(found, index))
+    _find_at_one(sheet, asked, found)
 
 
-class _Buffers(threading.local):
-    """Arrays of a tile's shape, each thread's own, kept from tile to tile."""
-
-    def __init__(self) -> None:
-        self.shape: tuple[Any, ...] = ()
-        self.arrays: dict[str, Array] = {}
-
-    def get(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        if self.shape != (shape, dtype):
-            self.shape, self.arrays = (shape, dtype), {}
-        if name not in self.arrays:
-            self.arrays[name] = np.empty(shape, dtype)
-        return self.arrays[name]
-
-
-_buffers = _Buffers()
+def _of_side(found: Array, index: int) -> Array:
+    return found[table.SIDE * index : table.SIDE * (index + 1)]
 
 
 class _Sheet:
-    """The scores of one side, shifted by their maxima, and their exponentials, in buffers.
+    """The scores of one side or of two, shifted by their maxima, and their exponentials.
 
-    `values` are [rows, classes], or [classes, rows] where classes are few; `axis` is that of the
-    classes.
+    The maxima must be there before anything is shifted, and nothing may ask for the values as they
+    are stored afterwards, whose place the shifted ones may take.
     """
 
-    def __init__(self, scores: Logits, index: int, found: Array) -> None:
-        self.scores = scores
-        self.found = found
+    def __init__(self, sides: Sequence[Logits]) -> None:
+        self.sides = sides
+        scores = [one.scores for one in sides]
+        self.layout = layout(scores[0].shape, scores[0].dtype)
+        self.dtype = self.layout.dtype
+        self.values = self.layout.stored(scores)
+        self.max = np.empty((len(sides), scores[0].shape[0]), self.dtype)
         self.temperature: float | None = None  # of `exps`
-        self.axis = 0 if scores.scores.shape[1] < NARROW else 1
-        values = scores.scores.T if self.axis == 0 else scores.scores
-        self.dtype = values.dtype
-        self.index = index
-        # A narrow tile is turned round first: reductions over strided rows are slow.
-        self.values = (
-            _copied(values, self.buffer("values", values.shape)) if not self.axis else values
-        )
-        self.max = self.values.max(axis=self.axis)
-        found[table.MAX_AT] = self.max
+        self.exps = self._planes("exps")
+        self.shifted = self._planes("scores")
+        self._is_shifted = [False] * len(sides)
+        self.gap = self.layout.plane("gap")
 
-    def soften(self, temperature: float) -> None:
-        """Make `shifted`, and `exps` with their `total` at a temperature."""
-        if self.temperature is None:
-            highest = self.row(self.max)
-            self.shifted = np.subtract(self.values, highest, out=self.buffer("shifted"))
-            self.exps = self.buffer("exps")
-        self._exponentiate(temperature)
-        self._sum_up(temperature)
+    def _planes(self, name: str) -> Plane:
+        return self.layout.plane(name, (2,)).of(slice(0, len(self.sides)))
 
-    def _sum_up(self, temperature: float) -> None:
-        self.temperature = temperature
-        self.total = self.sum(self.exps)
-
-    def buffer(self, name: str, shape: tuple[int, ...] | None = None) -> Array:
-        return _buffers.get(f"{name} {self.index}", shape or self.values.shape, self.dtype)
-
-    def row(self, numbers: Array) -> Array:
-        """One number per row, laid out to meet the tile."""
-        narrowed: Array = numbers.astype(self.dtype, copy=False)
-        return narrowed[None, :] if self.axis == 0 else narrowed[:, None]
-
-    def sum(self, values: Array) -> Array:
-        """Over the classes, float64 [rows]; the order of the terms is the same for every row.
-
-        NumPy adds a long row pairwise, and along the first axis class by class, but for a single
-        row, which it takes for a long one.
-        """
-        if self.axis == 1:
-            found: Array = values.sum(axis=1).astype(np.float64, copy=False)
-            return found
-        if values.shape[1] == 1:
-            values = np.repeat(values, 2, axis=1)
-            return self.sum(values)[:1]
-        total: Array = np.add.reduce(values, axis=0, dtype=np.float64)
-        return total
-
-    def _exponentiate(self, temperature: float) -> None:
-        source = self.shifted
+    def soften(self, temperature: float, sides: slice = BOTH) -> Array:
+        """Make `exps` of some sides at a temperature; their totals, float64 [sides, rows]."""
+        self._shift(sides)
+        exps, source = self.exps.of(sides), self.shifted.whole[sides]
         if temperature != 1.0:
-            source = np.multiply(source, self.dtype.type(1.0 / temperature), out=self.exps)
-        np.exp(source, out=self.exps)
+            source = np.multiply(source, self.dtype.type(1.0 / temperature), out=exps.whole)
+        np.exp(source, out=exps.whole)
+        self.temperature, self.total = temperature, self.layout.sum(exps)
+        return self.total
 
-    def to_temperature_one(self) -> None:
-        """Bring `exps` and `total` to temperature 1, by squaring where that is enough."""
+    def _shift(self, sides: slice) -> None:
+        for index in range(len(self.sides))[sides]:
+            if not self._is_shifted[index]:
+                highest = self.layout.spread(self.max[index])
+                np.subtract(self.values[index], highest, out=self.shifted.values[index])
+                self._is_shifted[index] = True
+
+    def soften_to_one(self, sides: slice, *, keep: bool) -> Array:
+        """Bring `exps` of some sides to temperature 1, by squaring where that is enough.
+
+        They need not be there afterwards if they are not kept. Returns their totals.
+        """
         if self.temperature == 1.0:
-            return
+            found: Array = self.total[sides]
+            return found
         squarings = math.log2(self.temperature) if self.temperature else None
         if squarings not in (1, 2, 3):
-            self.soften(1.0)
-            return
-        for _ in range(int(squarings)):
-            np.square(self.exps, out=self.exps)
-        self._sum_up(1.0)
+            return self.soften(1.0, sides)
+        exps = self.exps.of(sides)
+        for _ in range(int(squarings) - 1):
+            np.square(exps.whole, out=exps.whole)
+        return self.layout.square(exps, keep=keep)
 
-    def unit(self) -> Array:
+    def unit(self, side: int) -> Array:
         """Rows of length 1; NaN where a row is zero or squares leave the range of the type."""
-        squares = np.multiply(self.values, self.values, out=self.buffer("unit"))
-        total = self.sum(squares)
+        plane = self.exps.of(side)
+        self.layout.clear(plane)
+        np.copyto(plane.values, self.values[side])
+        total = self.layout.dot(plane, plane, self.gap)
         plain = (total > SAFE_SQUARES[0]) & (total < SAFE_SQUARES[1])
-        length = self.row(np.where(plain, 1.0 / np.sqrt(total), math.nan))
-        return np.multiply(self.values, length, out=squares)
+        length = self.layout.spread(np.where(plain, 1.0 / np.sqrt(total), math.nan))
+        return np.multiply(plane.values, length, out=plane.values)
 
-    def entropy(self) -> Array:
-        """Spends `exps`; NaN where a class is masked."""
-        weighted = np.multiply(self.exps, self.shifted, out=self.exps)
-        entropy: Array = np.log(self.total) - self.sum(weighted) / self.total
-        return entropy
-
-    def chosen(self, classes: Array) -> Array:
-        """The score of one class of each row."""
-        rows = np.arange(len(classes))
-        picked: Array = self.values[(rows, classes) if self.axis else (classes, rows)]
-        return picked
-
-    def top(self) -> Array:
-        """The class with the highest score, the lowest index among equals."""
-        best: Array
-        if self.axis == 1:
-            best = self.values.argmax(axis=1)
-            return best
-        # In arithmetic of bytes, several times as fast as assignments to the rows that are equal.
-        best = np.zeros(self.values.shape[1], np.uint8)
-        for index in range(len(self.values) - 1, -1, -1):
-            equal = (self.values[index] == self.max).view(np.uint8)
-            best += equal * (np.uint8(index) - best)
-        return best
+    def distance(self, one: Array, other: Array) -> Array:
+        """The squared distance of each pair of rows."""
+        self.layout.clear(self.gap)
+        np.subtract(one, other, out=self.gap.values)
+        return self.layout.square(self.gap, keep=False)
 
 
-def _copied(values: Array, out: Array) -> Array:
-    np.copyto(out, values)
-    return out
+class _Softened:
+    """One side at the temperature that the exponentials have, to take rows from."""
+
+    def __init__(self, sheet: _Sheet, side: int) -> None:
+        self._sheet, self._side = sheet, side
+        self.shape = sheet.sides[side].shape
+
+    def taken(self, rows: Array) -> Logits:
+        """Some rows, which know what was found for the sheet."""
+        sheet, side = self._sheet, self._side
+        assert sheet.temperature is not None
+        some, exps = sheet.layout.taken(sheet.sides[side], sheet.exps.of(side), rows)
+        some.max = sheet.max[side][rows]
+        some.learn_exps(sheet.temperature, exps, sheet.total[side][rows])
+        return some
 
 
-def _find(sheet: _Sheet, asked: int, labels: Array | None) -> None:
-    """What is asked about one side alone."""
-    if asked & table.TOP:
-        sheet.found[table.TOP_AT] = sheet.top()
-    if asked & table.FINITE:
-        sheet.found[table.MASKED_AT] = ~np.isfinite(sheet.values.min(axis=sheet.axis))
-    if asked & table.ONE:
-        sheet.to_temperature_one()
-        sheet.found[table.ONE_AT] = sheet.total
-    if asked & table.NLL:
-        assert labels is not None
-        below = sheet.chosen(labels).astype(np.float64) - sheet.max
-        np.subtract(np.log(sheet.total), below, out=sheet.found[table.NLL_AT])
-
-
-def _find_entropy(sheet: _Sheet) -> None:
-    """The last that is asked: it spends the exponentials."""
-    entropy = sheet.entropy()
-    doubtful = ~np.isfinite(entropy)
-    sheet.found[table.ENTROPY_AT] = mend_entropies(entropy, doubtful, sheet.scores)
-
-
-def _find_of_classes(p: _Sheet, q: _Sheet, asked: Asked, found: Array) -> None:
-    """What a pair has class by class, at temperature 1."""
-    if asked.of_pair & table.OVERLAP:
-        # The lesser of p and q is that of their exponentials once both have one sum.
-        other = np.multiply(q.exps, q.row(p.total / q.total), out=q.buffer("share"))
-        np.minimum(p.exps, other, out=other)
-        found[table.OVERLAP_AT] = q.sum(other) / p.total
-    if asked.of_pair & table.ABOVE:
-        tops = p.found[table.TOP_AT].astype(np.int64) if asked.tops is None else asked.tops
-        chosen = q.row(q.chosen(tops))
-        found[table.ABOVE_AT] = _count(q.values > chosen, q.axis)
-
-
-def _count(truths: Array, axis: int) -> Array:
-    """How many are true in each row; NumPy's own count takes three times as long along an axis."""
-    if axis == 0:  # of fewer than 64
-        narrow: Array = np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
-        return narrow
-    counted: Array = np.bitwise_count(np.packbits(truths, axis=1)).sum(axis=1, dtype=np.int64)
-    return counted
-
-
-def _find_distances(p: _Sheet, q: _Sheet, asked: int, found: Array) -> None:
+def _find_distances(sheet: _Sheet, asked: int, found: Array) -> None:
     """What is asked about the numbers as they are stored."""
+    p, q = sheet.sides
     if asked & table.SQUARES:
-        squares = _gap_squared(p, p.values, q.values) * (1.0 / p.scores.shape[1])
-        found[table.SQUARES_AT] = mend_squares(squares, ~np.isfinite(squares), p.scores, q.scores)
+        squares = sheet.distance(*sheet.values) * (1.0 / p.shape[1])
+        found[table.SQUARES_AT] = mend_squares(squares, ~np.isfinite(squares), p, q)
     if asked & table.COSINE:
         # Half the squared distance of unit rows is one minus their cosine.
-        cosines = _gap_squared(p, p.unit(), q.unit()) * 0.5
-        found[table.COSINE_AT] = mend_cosines(cosines, ~np.isfinite(cosines), p.scores, q.scores)
+        cosines = sheet.distance(sheet.unit(P), sheet.unit(Q)) * 0.5
+        found[table.COSINE_AT] = mend_cosines(cosines, ~np.isfinite(cosines), p, q)
 
 
-def _gap_squared(p: _Sheet, one: Array, other: Array) -> Array:
-    """The squared distance of each pair of rows."""
-    gap = np.subtract(one, other, out=p.buffer("gap"))
-    return p.sum(np.multiply(gap, gap, out=gap))
+def _find_stored(sheet: _Sheet, index: int, asked: int, labels: Array | None, found: Array) -> None:
+    """What is asked about the scores of one side as they are."""
+    values = sheet.values[index]
+    if asked & table.TOP:
+        sheet.max[index], found[table.TOP_AT] = sheet.layout.top(values)
+    else:
+        sheet.max[index] = sheet.layout.highest(values)
+    found[table.MAX_AT] = sheet.max[index]
+    if asked & table.FINITE:
+        found[table.MASKED_AT] = ~np.isfinite(sheet.layout.least(values))
+    if asked & table.NLL:
+        assert labels is not None
+        # How far the label is below the highest; the logarithm is taken off at temperature 1.
+        chosen, below = sheet.layout.chosen(values, labels), found[table.NLL_AT]
+        np.subtract(chosen, sheet.max[index], out=below, dtype=np.float64)
 
 
-def _find_divergences(
-    p: _Sheet, q: _Sheet, temperature: float, directions: int, found: Array
-) -> None:
-    p.soften(temperature)
-    q.soften(temperature)
-    found[table.TOTAL_AT], found[table.OTHER_TOTAL_AT] = p.total, q.total
-    gap = np.subtract(p.shifted, q.shifted, out=p.buffer("gap"))
-    # Centred by the row's constant before it is weighed, so that no large terms cancel.
-    constant = (np.log(p.total) - np.log(q.total)) * temperature
-    np.subtract(gap, p.row(constant), out=gap)
+def _find_above(sheet: _Sheet, tops: Array, found: Array) -> None:
+    """How many classes of the second side are above one of each row."""
+    values = sheet.values[Q]
+    chosen = sheet.layout.spread(sheet.layout.chosen(values, tops))
+    found[table.ABOVE_AT] = sheet.layout.count(values > chosen)
+
+
+def _find_divergences(sheet: _Sheet, temperature: float, directions: int, found: Array) -> None:
+    total = sheet.soften(temperature)
+    found[table.TOTAL_AT], found[table.OTHER_TOTAL_AT] = total
+    np.subtract(sheet.shifted.whole[P], sheet.shifted.whole[Q], out=sheet.gap.whole)
+    # What both distributions are apart everywhere is no part of the gap.
+    constant = np.log(total[P] / total[Q])
     if directions & table.FORWARD:
-        product = p.buffer("product") if directions & table.REVERSE else gap
-        weighed = np.multiply(p.exps, gap, out=product)
-        found[table.FORWARD_AT] = _divergence(p, q, temperature, weighed)
+        spent = sheet.layout.plane("product") if directions & table.REVERSE else sheet.gap
+        rows = sheet.layout.dot(sheet.exps.of(P), sheet.gap, spent) / (total[P] * temperature)
+        found[table.FORWARD_AT] = _sure(sheet, P, Q, rows - constant, constant)
     if directions & table.REVERSE:
-        weighed = np.multiply(q.exps, gap, out=gap)
-        found[table.REVERSE_AT] = _divergence(q, p, temperature, weighed, sign=-1.0)
+        rows = sheet.layout.dot(sheet.exps.of(Q), sheet.gap, sheet.gap) / (total[Q] * temperature)
+        found[table.REVERSE_AT] = _sure(sheet, Q, P, constant - rows, constant)
 
 
-def _divergence(
-    p: _Sheet, q: _Sheet, temperature: float, weighed: Array, sign: float = 1.0
-) -> Array:
-    rows = p.sum(weighed) * (sign / temperature) / p.total
-    enough = PLAIN_ABOVE[p.dtype] if temperature >= COLDEST[p.dtype] else math.inf
-    return mend_divergences(rows, ~(rows > enough), p.scores, q.scores, temperature)
+def _sure(sheet: _Sheet, p: int, q: int, rows: Array, constant: Array) -> Array:
+    """Divergences, those that may have lost too many digits computed again."""
+    assert sheet.temperature is not None
+    is_cold = sheet.temperature < COLDEST[sheet.dtype]
+    enough = math.inf if is_cold else PLAIN_ABOVE[sheet.dtype]
+    sure = rows > enough * np.maximum(np.abs(constant), 1.0)
+    sides = _Softened(sheet, p), _Softened(sheet, q)
+    return mend_divergences(rows, ~sure, *sides, sheet.temperature)
+
+
+def _find_at_one(sheet: _Sheet, asked: Asked, found: Array) -> None:
+    """What belongs to temperature 1; it spends the exponentials."""
+    ones = [index for index, of_side in enumerate(asked.of_sides) if of_side & table.ONE]
+    if not ones:
+        return
+    overlap = bool(asked.of_pair & table.OVERLAP)
+    keep = overlap or any(asked.of_sides[index] & table.ENTROPY for index in ones)
+    totals = sheet.soften_to_one(slice(ones[0], ones[-1] + 1), keep=keep)
+    if overlap:
+        found[table.PAIR + table.OVERLAP_AT] = _overlap(sheet, *totals)
+    for index, total in zip(ones, totals, strict=True):
+        _find_of_total(sheet, index, asked.of_sides[index], total, _of_side(found, index))
+
+
+def _overlap(sheet: _Sheet, total: Array, other_total: Array) -> Array:
+    """The lesser of p and q is that of their exponentials once both have one sum."""
+    share = np.multiply(
+        sheet.exps.whole[Q], sheet.layout.spread(total / other_total), out=sheet.gap.whole
+    )
+    np.minimum(sheet.exps.whole[P], share, out=share)
+    return sheet.layout.sum(sheet.gap) / total
+
+
+def _find_of_total(sheet: _Sheet, side: int, asked: int, total: Array, found: Array) -> None:
+    """What rests on the sum of the exponentials of one side."""
+    found[table.ONE_AT] = total
+    if not asked & (table.NLL | table.ENTROPY):
+        return
+    logarithm = np.log(total)
+    if asked & table.NLL:
+        np.subtract(logarithm, found[table.NLL_AT], out=found[table.NLL_AT])
+    if asked & table.ENTROPY:
+        exps = sheet.exps.of(side)
+        entropy = logarithm - sheet.layout.dot(exps, sheet.shifted.of(side), exps) / total
+        doubtful = ~np.isfinite(entropy)
+        found[table.ENTROPY_AT] = mend_entropies(entropy, doubtful, sheet.sides[side])

@@ -83,8 +83,10 @@ def weighted_by_p(
     terms = term(at_least(gap, LOWEST_GAP))
     terms *= soft_p.exps
     near = row_sum(terms) / soft_p.total
-    reached = scale_rows(soft_p.exps, math.exp(-LOWEST_GAP) / soft_p.total)
-    beyond = row_sum(at_least(scale_rows(soft_q.exps, 1.0 / soft_q.total) - reached, 0.0))
+    # As shares of the exponentials of q.
+    unreached = scale_rows(soft_p.exps, -math.exp(-LOWEST_GAP) * (soft_q.total / soft_p.total))
+    unreached += soft_q.exps
+    beyond = row_sum(at_least(unreached, 0.0)) / soft_q.total
     return at_least(near + tail * beyond, 0.0)
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Literal
 from weakref import ReferenceType, ref
@@ -146,13 +145,13 @@ class Logits:
         if (start, stop) == (0, self.shape[0]):
             return self
         if (stored := self.as_stored) is not None:
-            return Logits(replace(stored, values=stored.rows(start, stop)))
+            return Logits(stored.of(stored.rows(start, stop)))
         return Logits(self.scores[start:stop, :])
 
     def taken(self, rows: Array) -> "Logits":
         """Some of the rows, as they are stored."""
         if (stored := self.as_stored) is not None:
-            return Logits(replace(stored, values=stored.taken(rows)))
+            return Logits(stored.of(stored.taken(rows)))
         return Logits(self.scores[rows])
 
     def chosen(self, index: Array) -> Array:
@@ -211,6 +210,11 @@ class Logits:
         that is told stays, for what rests on it must not change its bits."""
         if temperature not in self._softened:
             self._softened[temperature] = Softened(self._scores, self.max, temperature, total)
+
+    def learn_exps(self, temperature: float, exps: Array, total: Array) -> None:
+        """Take the numerators of `softened(temperature)` as well."""
+        self.learn_total(temperature, total)
+        self._softened[temperature].exps = exps
 
 
 def as_logits(x: "Logits | Array") -> Logits:
