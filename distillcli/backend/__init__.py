@@ -4,7 +4,13 @@ Numeric code is written once over the Python array API standard and asks `namesp
 functions that belong to an array.
 """
 
-from distillcli.backend.arrays import Array, Namespace, namespace, one_blas_thread
+from distillcli.backend.arrays import (
+    Array,
+    Namespace,
+    keep_freed_memory,
+    namespace,
+    one_blas_thread,
+)
 from distillcli.backend.choice import choose
 from distillcli.backend.interface import Backend, Device
 from distillcli.backend.probe import Probe, probe_gpu
@@ -16,6 +22,7 @@ __all__ = [
     "Namespace",
     "Probe",
     "choose",
+    "keep_freed_memory",
     "namespace",
     "one_blas_thread",
     "probe_gpu",

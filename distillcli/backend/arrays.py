@@ -20,8 +20,32 @@ def one_blas_thread() -> None:
             os.environ[name] = "1"
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep some megabytes that arrays have freed for those that come next.
+
+    glibc gives what lies free at the end of its memory back to the system as soon as it is twice
+    the largest block that was freed yet, and asks for it again, when the system fills each page
+    with zeros: that can cost more than the work on the arrays. A block of 31 MiB, all but the
+    largest that counts, ends this for good. Without glibc nothing happens.
+    """
+    import numpy as np
+
+    np.empty(31 * 2**20, np.uint8)  # freed at once, none of it touched
+
+
 def namespace(array: Array) -> Namespace:
     """The module whose functions work on this array."""
+    kind = type(array)
+    if kind not in _namespaces:
+        _namespaces[kind] = _namespace(array)
+    return _namespaces[kind]
+
+
+# By type: plain functions ask several times for each thing they compute.
+_namespaces: dict[type, Namespace] = {}
+
+
+def _namespace(array: Array) -> Namespace:
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
     return sys.modules[type(array).__module__.partition(".")[0]]
