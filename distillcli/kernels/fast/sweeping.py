@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ Array = npt.NDArray[Any]
 
 # How the loops tell stored types apart.
 READ_AS = {"float16": np.uint16, "bfloat16": np.int16, "float32": np.float32, "float64": np.float64}
+# Nothing is written to them; but for arrays that cannot be written a loop is compiled once more.
+READABLE: tuple[Literal["C", "A", "W"], ...] = ("C", "A", "W")
 NO_CLASSES = np.empty(0, np.int64)
 
 
@@ -49,9 +51,9 @@ def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
     """The array that the loops read, and the type of the arithmetic."""
     stored = scores.as_stored
     if stored is not None and stored.element in READ_AS:
-        bits = np.require(stored.bits, requirements=("C", "A"))
+        bits = np.require(stored.bits, requirements=READABLE)
         return bits.view(READ_AS[stored.element]), np.dtype(stored.dtype)
-    values = np.require(scores.scores, requirements=("C", "A"))
+    values = np.require(scores.scores, requirements=READABLE)
     return values, values.dtype
 
 

@@ -8,10 +8,12 @@ for all rows alike: a row has the same bits in any company, on any thread.
 import math
 
 import numpy as np
+from numba.extending import overload
 
-from distillcli.kernels.fast.compiling import compiled
+from distillcli.kernels.fast.compiling import HOW, compiled
 from distillcli.kernels.fast.scalars import (
     FAR_ABOVE,
+    FUSED,
     MASKED,
     SAFE_SQUARES,
     exponential,
@@ -94,43 +96,77 @@ def sweep(
         table: float64 [columns, rows].
     """
     one, other, pair, tempered = row[:SIDE], row[SIDE:PAIR], row[PAIR:TEMPERED], row[TEMPERED:]
+    first = temperatures[0] if len(temperatures) else 0.0
     for index in range(p.shape[0]):
         ahead = (p[index + 1 : index + 2], q[index + 1 : index + 2])
-        _look(p[index], scratch[0], of_p, one)
+        x = in_type(p[index], scratch[0])
+        _look(p[index], x, of_p, one)
         if of_p & NLL:
-            one[NLL_AT] = scratch[0, labels[index]]
+            one[NLL_AT] = x[labels[index]]
         if paired:
-            _look(q[index], scratch[1], of_q, other)
+            y = in_type(q[index], scratch[1])
+            _look(q[index], y, of_q, other)
             if of_q & NLL:
-                other[NLL_AT] = scratch[1, labels[index]]
-            _measure(scratch, of_pair, pair)
+                other[NLL_AT] = y[labels[index]]
+            _measure(x, y, of_pair, pair)
             if of_pair & ABOVE:
                 chosen = tops[index] if len(tops) else np.int64(one[TOP_AT])
-                pair[ABOVE_AT] = _above(scratch[1], scratch[1, chosen])
+                pair[ABOVE_AT] = _above(y, y[chosen])
             tempered[:] = 0.0
-            _unmask(scratch, one, other, tempered)
-            # The exponentials of the first are the last to be made: see `_weigh`.
+            if one[MASKED_AT] or other[MASKED_AT]:
+                x, y = _copied(x, scratch[0]), _copied(y, scratch[1])
+                _unmask(x, y, one, other, tempered)
+            # The exponentials of the first are the last to be made: see `_total`.
+            at_one = (0.0, 0.0)
             for last in range(len(temperatures) - 1, -1, -1):
                 found = tempered[EACH * last : EACH * (last + 1)]
-                _diverge(scratch, temperatures[last], directions[last], one, other, found, ahead)
-            temperature = temperatures[0] if len(temperatures) else 0.0
-            total = tempered[OTHER_TOTAL_AT] if len(temperatures) else 0.0
-            _weigh(scratch[1], scratch[3], temperature, total, of_q, other)
-            total = tempered[TOTAL_AT] if len(temperatures) else 0.0
-            _weigh(scratch[0], scratch[2], temperature, total, of_p, one)
+                at_one = _diverge(
+                    x,
+                    y,
+                    scratch[2:],
+                    temperatures[last],
+                    directions[last],
+                    one,
+                    other,
+                    found,
+                    ahead,
+                )
+            _total(x, scratch[2], first, at_one[0], of_p, one)
+            _total(y, scratch[3], first, at_one[1], of_q, other)
+            if (of_p | of_q) & ENTROPY or of_pair & OVERLAP:
+                found = _weigh(x, y, scratch[2:], first, one, other)
+                _leave(found[0], of_p, one)
+                _leave(found[1], of_q, other)
+                pair[OVERLAP_AT] = found[2]
         else:
-            _unmask_alone(scratch[0], one)
-            _weigh(scratch[0], scratch[2], 0.0, 0.0, of_p, one)
-        if of_pair & OVERLAP:
-            pair[OVERLAP_AT] = _overlap(scratch[2], scratch[3], one[ONE_AT], other[ONE_AT])
+            if one[MASKED_AT]:
+                x = _copied(x, scratch[0])
+                _unmask_alone(x, one)
+            _total(x, scratch[2], 0.0, 0.0, of_p, one)
+            if of_p & ENTROPY:
+                _leave(_weigh(x, x, scratch[2:], 1.0, one, one)[0], of_p, one)
         for column in columns:
             table[column, index] = row[column]
+
+
+def in_type(source, place):
+    """Where a row in the type of the arithmetic is: where it has been, or else in its place.
+
+    A row that is not copied leaves the cache to the exponentials.
+    """
+
+
+@overload(in_type, jit_options=FUSED)
+def _in_type(source, place):
+    if source.dtype == place.dtype:
+        return lambda source, place: source
+    return lambda source, place: place
 
 
 @compiled
 def _look(source, row, asked, found):
     """Bring a row to `row`; its maximum, its top class, whether it has masked classes."""
-    highest, lowest = _bring(source, row)
+    highest, lowest = brought(source, row)
     infinity = ordered(like(math.inf, row[0]))
     masked = ordered(like(-math.inf, row[0]))
     broken = highest > infinity or lowest < masked
@@ -140,8 +176,26 @@ def _look(source, row, asked, found):
         found[TOP_AT] = _first(row, from_ordered(highest))
 
 
-@compiled
-def _bring(source, row):
+def brought(source, row):
+    """A row brought where `in_type` has it; its highest and its lowest number as `ordered`."""
+
+
+@overload(brought, jit_options=HOW)
+def _brought(source, row):
+    return _there if source.dtype == row.dtype else _widened
+
+
+def _there(source, row):
+    highest = lowest = ordered(row[0])
+    for start in range(0, len(row), BLOCK):
+        part = row[start : start + BLOCK]
+        for index in range(len(part)):
+            bits = ordered(part[index])
+            highest, lowest = max(highest, bits), min(lowest, bits)
+    return highest, lowest
+
+
+def _widened(source, row):
     row[0] = number(source[0])
     highest = lowest = ordered(row[0])
     for start in range(0, len(row), BLOCK):
@@ -152,6 +206,13 @@ def _bring(source, row):
             bits = ordered(value)
             highest, lowest = max(highest, bits), min(lowest, bits)
     return highest, lowest
+
+
+@compiled
+def _copied(source, into):
+    for index in range(len(into)):
+        into[index] = source[index]
+    return into
 
 
 @compiled
@@ -176,11 +237,8 @@ def _above(row, value):
 
 
 @compiled
-def _unmask(scratch, one, other, tempered):
+def _unmask(p, q, one, other, tempered):
     """Masked classes get a finite score; a pair of which one side alone masks is infinite."""
-    if one[MASKED_AT] == 0 and other[MASKED_AT] == 0:
-        return
-    p, q = scratch[0], scratch[1]
     forward = reverse = 0.0
     for index in range(len(p)):
         if q[index] == -math.inf and p[index] != -math.inf:
@@ -201,9 +259,8 @@ def _unmask_alone(row, found):
 
 
 @compiled
-def _measure(scratch, asked, pair):
+def _measure(p, q, asked, pair):
     """The distances of the numbers as they are stored."""
-    p, q = scratch[0], scratch[1]
     if asked & SQUARES:
         pair[SQUARES_AT] = _squares(p, q, 1.0, 1.0) / len(p)
     if asked & COSINE:
@@ -229,54 +286,64 @@ def _squares(p, q, of_p, of_q):
 
 
 @compiled
-def _diverge(scratch, temperature, asked, one, other, found, ahead):
-    """The exponentials of both sides at the temperature, and the divergences."""
+def _diverge(p, q, exps, temperature, asked, one, other, found, ahead):
+    """The exponentials of both sides at the temperature, and the divergences.
+
+    Returns: the sums of exponentials at temperature 1, of both sides, where `_soften` has them.
+    """
     scale = 1.0 / temperature
-    total = _soften(scratch[0], one[MAX_AT], scale, scratch[2], ahead[0])
-    other_total = _soften(scratch[1], other[MAX_AT], scale, scratch[3], ahead[1])
+    total, at_one = _soften(p, one[MAX_AT], temperature, exps[0], ahead[0])
+    other_total, other_at_one = _soften(q, other[MAX_AT], temperature, exps[1], ahead[1])
     found[TOTAL_AT], found[OTHER_TOTAL_AT] = total, other_total
-    ratio, highest = total / other_total, (one[MAX_AT], other[MAX_AT])
+    ratio, of_p, of_q = total / other_total, one[MAX_AT], other[MAX_AT]
     if asked & FORWARD:
-        found[FORWARD_AT] += _divergence(scratch, 0, highest, scale, ratio) / total
+        part = _divergence(p, q, exps[0], exps[1], of_p, of_q, scale, ratio)
+        found[FORWARD_AT] += part / total
     if asked & REVERSE:
-        found[REVERSE_AT] += _divergence(scratch, 1, highest, scale, 1.0 / ratio) / other_total
+        part = _divergence(q, p, exps[1], exps[0], of_q, of_p, scale, 1.0 / ratio)
+        found[REVERSE_AT] += part / other_total
+    return at_one, other_at_one
 
 
 @compiled
-def _soften(row, highest, scale, exps, ahead):
-    """exp((score - highest) * scale) and their sum.
+def _soften(row, highest, temperature, exps, ahead):
+    """exp((score - highest) / temperature), and their sum; at temperature 2, 4 or 8 the sum of
+    their powers too, which are the exponentials at 1, at others the sum again.
 
     What comes next, a row or none, is fetched on the way: the processor's own reading ahead ends
     with a page of memory, and with a row that is swept several times.
     """
     line = LINE // exps.itemsize
-    top, factor = like(highest, row[0]), like(scale, row[0])
-    total = 0.0
+    top, factor = like(highest, row[0]), like(1.0 / temperature, row[0])
+    powered = temperature in (2.0, 4.0, 8.0)
+    fourth, eighth = temperature > 2.0, temperature > 4.0
+    total = at_one = 0.0
     for start in range(0, len(row), BLOCK):
         part, into = row[start : start + BLOCK], exps[start : start + BLOCK]
         for coming in range(len(ahead)):
             for index in range(start, min(start + BLOCK, len(row)), line):
                 prefetch(ahead[coming], index)  # type: ignore[call-arg]  # the first is numba's
-        partial = like(0.0, row[0])
-        for index in range(len(part)):
-            value = exponential((part[index] - top) * factor)
-            into[index] = value
-            partial += value
+        partial = powers = like(0.0, row[0])
+        if powered:
+            for index in range(len(part)):
+                value = exponential((part[index] - top) * factor)
+                into[index] = value
+                partial += value
+                powers += _raised(value, True, fourth, eighth)
+        else:
+            for index in range(len(part)):
+                value = exponential((part[index] - top) * factor)
+                into[index] = value
+                partial += value
         total += partial
-    return total
+        at_one += powers if powered else partial
+    return total, at_one
 
 
 @compiled
-def _divergence(scratch, first, highest, scale, ratio):
+def _divergence(p, q, exps_p, exps_q, of_p, of_q, scale, ratio):
     """Sum of p log(p / q) + q - p, with p not divided by its sum, q by the ratio of the sums."""
-    p, q, exps_p, exps_q = (
-        scratch[first],
-        scratch[1 - first],
-        scratch[2 + first],
-        scratch[3 - first],
-    )
-    of_p, of_q, constant = highest[first], highest[1 - first], logarithm(ratio)
-    total = 0.0
+    constant, total = logarithm(ratio), 0.0
     for start in range(0, len(p), BLOCK):
         x, y = p[start : start + BLOCK], q[start : start + BLOCK]
         e, f = exps_p[start : start + BLOCK], exps_q[start : start + BLOCK]
@@ -289,67 +356,59 @@ def _divergence(scratch, first, highest, scale, ratio):
 
 
 @compiled
-def _weigh(row, exps, temperature, total, asked, found):
-    """What is asked at temperature 1; exponentials at another, with their total, are squared where
-    that is enough. A temperature of 0 says that there are none."""
+def _total(row, exps, temperature, at_one, asked, found):
+    """The sum of exponentials at temperature 1, and what is had from it alone.
+
+    Args:
+        exps: at another temperature, the last that they were made at; 0 says that there are none.
+        at_one: the sum, where `_soften` has found it on the way.
+    """
     if asked & ONE == 0:
         return
-    if temperature == 1.0:
-        found[ONE_AT] = total
-    elif temperature in (2.0, 4.0, 8.0):
-        found[ONE_AT] = _square(exps, temperature)
+    if temperature in (1.0, 2.0, 4.0, 8.0):
+        found[ONE_AT] = at_one
     else:
-        found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps, exps[:0].reshape(0, 1))
-    if asked & ENTROPY:
-        weighed = _weighed(row, found[MAX_AT], exps)
-        found[ENTROPY_AT] = logarithm(found[ONE_AT]) - weighed / found[ONE_AT]
+        found[ONE_AT] = _soften(row, found[MAX_AT], 1.0, exps, exps[:0].reshape(0, 1))[0]
     if asked & NLL:  # the label's score stands there
         found[NLL_AT] = logarithm(found[ONE_AT]) - (found[NLL_AT] - found[MAX_AT])
 
 
 @compiled
-def _square(exps, power):
-    """Raise to the power, 2, 4 or 8; the sum."""
-    total = 0.0
-    for start in range(0, len(exps), BLOCK):
-        part = exps[start : start + BLOCK]
-        times = power
-        while times > 2.0:
-            for index in range(len(part)):
-                part[index] *= part[index]
-            times *= 0.5
-        partial = like(0.0, exps[0])
-        for index in range(len(part)):
-            value = part[index] * part[index]
-            part[index] = value
-            partial += value
-        total += partial
-    return total
+def _leave(weighed, asked, found):
+    if asked & ENTROPY:
+        found[ENTROPY_AT] = logarithm(found[ONE_AT]) - weighed / found[ONE_AT]
 
 
 @compiled
-def _overlap(exps_p, exps_q, total_p, total_q):
-    """Sum of the lesser of both probabilities."""
-    of_p, of_q = like(1.0 / total_p, exps_p[0]), like(1.0 / total_q, exps_p[0])
-    total = 0.0
-    for start in range(0, len(exps_p), BLOCK):
-        one, other = exps_p[start : start + BLOCK], exps_q[start : start + BLOCK]
-        partial = like(0.0, exps_p[0])
-        for index in range(len(one)):
-            partial += min(one[index] * of_p, other[index] * of_q)
-        total += partial
-    return total
+def _weigh(p, q, exps, temperature, one, other):
+    """What needs every class at temperature 1, of both sides at once; exponentials at 2, 4 or 8 are
+    raised to that power.
+
+    Returns: the sums of exps * (score - highest), <= 0, of both; that of the lesser probability.
+    """
+    squared, fourth, eighth = temperature in (2.0, 4.0, 8.0), temperature > 2.0, temperature > 4.0
+    of_p, of_q = like(1.0 / one[ONE_AT], p[0]), like(1.0 / other[ONE_AT], p[0])
+    top, other_top = like(one[MAX_AT], p[0]), like(other[MAX_AT], p[0])
+    weighed = other_weighed = lesser = 0.0
+    for start in range(0, len(p), BLOCK):
+        x, y = p[start : start + BLOCK], q[start : start + BLOCK]
+        e, f = exps[0, start : start + BLOCK], exps[1, start : start + BLOCK]
+        part = other_part = least = like(0.0, p[0])
+        for index in range(len(x)):
+            v = _raised(e[index], squared, fourth, eighth)
+            w = _raised(f[index], squared, fourth, eighth)
+            part += v * (x[index] - top)
+            other_part += w * (y[index] - other_top)
+            least += min(v * of_p, w * of_q)
+        weighed += part
+        other_weighed += other_part
+        lesser += least
+    return weighed, other_weighed, lesser
 
 
 @compiled
-def _weighed(row, highest, exps):
-    """Sum of exps * (score - highest): <= 0."""
-    top = like(highest, row[0])
-    total = 0.0
-    for start in range(0, len(row), BLOCK):
-        part, weights = row[start : start + BLOCK], exps[start : start + BLOCK]
-        partial = like(0.0, row[0])
-        for index in range(len(part)):
-            partial += weights[index] * (part[index] - top)
-        total += partial
-    return total
+def _raised(x, squared, fourth, eighth):
+    """To the power 2, 4 or 8, or as it is."""
+    x = x * x if squared else x
+    x = x * x if squared and fourth else x
+    return x * x if squared and eighth else x
