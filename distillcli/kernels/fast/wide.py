@@ -21,8 +21,11 @@ from distillcli.kernels.fast.scalars import (
     like,
     log_ratio,
     logarithm,
+    narrow_gap,
+    narrow_share,
     number,
     ordered,
+    parted,
     prefetch,
     share_of_divergence,
 )
@@ -59,6 +62,9 @@ from distillcli.kernels.table import (
 
 BLOCK = 1024
 LINE = 64  # bytes that are fetched at a time
+# What `narrow_gap` loses at most, in units of the gap and of its centre; what a divergence may lose
+# to that, a third of what it may be wrong by.
+GAP_LOSES, MAY_LOSE = 2.0**-24, 3e-6
 
 
 def places(classes, columns, dtype):
@@ -295,13 +301,11 @@ def _diverge(p, q, exps, temperature, asked, one, other, found, ahead):
     total, at_one = _soften(p, one[MAX_AT], temperature, exps[0], ahead[0])
     other_total, other_at_one = _soften(q, other[MAX_AT], temperature, exps[1], ahead[1])
     found[TOTAL_AT], found[OTHER_TOTAL_AT] = total, other_total
-    ratio, of_p, of_q = total / other_total, one[MAX_AT], other[MAX_AT]
+    e, f, of_p, of_q = exps[0], exps[1], one[MAX_AT], other[MAX_AT]
     if asked & FORWARD:
-        part = _divergence(p, q, exps[0], exps[1], of_p, of_q, scale, ratio)
-        found[FORWARD_AT] += part / total
+        found[FORWARD_AT] += _divergence(p, q, e, f, of_p, of_q, scale, total, other_total)
     if asked & REVERSE:
-        part = _divergence(q, p, exps[1], exps[0], of_q, of_p, scale, 1.0 / ratio)
-        found[REVERSE_AT] += part / other_total
+        found[REVERSE_AT] += _divergence(q, p, f, e, of_q, of_p, scale, other_total, total)
     return at_one, other_at_one
 
 
@@ -341,8 +345,40 @@ def _soften(row, highest, temperature, exps, ahead):
 
 
 @compiled
-def _divergence(p, q, exps_p, exps_q, of_p, of_q, scale, ratio):
-    """Sum of p log(p / q) + q - p, with p not divided by its sum, q by the ratio of the sums."""
+def _divergence(p, q, exps_p, exps_q, of_p, of_q, scale, total, other_total):
+    """KL(p || q) from exponentials and their sums: the sum of p log(p / q) + q - p."""
+    ratio = total / other_total
+    if exps_p.itemsize == 4:
+        centre = (of_p - of_q) * scale + logarithm(ratio)
+        found, gaps = _in_float32(p, q, exps_p, exps_q, scale, ratio, centre)
+        if GAP_LOSES * (4.0 * gaps + 2.0 * abs(centre) * total) <= MAY_LOSE * found:
+            return found / total
+    return _in_float64(p, q, exps_p, exps_q, of_p, of_q, scale, ratio) / total
+
+
+@compiled
+def _in_float32(p, q, exps_p, exps_q, scale, ratio, centre):
+    """The sum with differences of float32, and that of p times their size, which bounds what their
+    rounding does to it. Neither is divided by the sum of exponentials."""
+    scale_of, rest_of_scale = parted(scale)
+    centre_of, rest = parted(centre)
+    total = gaps = 0.0
+    for start in range(0, len(p), BLOCK):
+        x, y = p[start : start + BLOCK], q[start : start + BLOCK]
+        e, f = exps_p[start : start + BLOCK], exps_q[start : start + BLOCK]
+        part = sizes = like(0.0, p[0])
+        for index in range(len(x)):
+            gap = narrow_gap(x[index], y[index], scale_of, rest_of_scale, centre_of, rest)
+            part += narrow_share(e[index], f[index] * np.float32(ratio), gap)
+            sizes += e[index] * abs(gap)
+        total += part
+        gaps += sizes
+    return total, gaps
+
+
+@compiled
+def _in_float64(p, q, exps_p, exps_q, of_p, of_q, scale, ratio):
+    """The sum with differences of float64."""
     constant, total = logarithm(ratio), 0.0
     for start in range(0, len(p), BLOCK):
         x, y = p[start : start + BLOCK], q[start : start + BLOCK]
