@@ -215,3 +215,57 @@ print(compiled(lambda x: x + 1)(1))
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "2\n"
+
+
+def exact_divergence(p: Array, q: Array, temperature: float) -> Array:
+    """KL(p || q) from numbers of 64 binary digits, all terms >= 0."""
+    logs = []
+    for scores in (p, q):
+        scaled = scores.astype(np.longdouble) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        logs.append(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
+    gap = logs[0] - logs[1]
+    return (np.exp(logs[0]) * (np.expm1(-gap) + gap)).sum(axis=1)
+
+
+@needs_numba
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize("offset", [0.0, 30.1, 1000.7])
+@pytest.mark.parametrize("classes", [70, 5000])
+def test_divergences_on_both_sides_of_what_float32_can_do(
+    classes: int, offset: float, temperature: float
+) -> None:
+    """Where a sum in float32 stands, and where it gives way to float64, a third of the bound is
+    not used up: from near-equal rows to distant ones, with scores that are far from each other."""
+    random = np.random.default_rng(int(temperature * 10 + offset + classes))
+    for distance in (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
+        p = (random.standard_normal((24, classes)) * 3).astype(np.float32)
+        q = (p + random.standard_normal(p.shape) * distance + offset).astype(np.float32)
+        sides = Logits(p), Logits(q)
+        fill(Wanted(sides, {temperature: DIRECTIONS}), "fast")
+        for one, other in (sides, sides[::-1]):
+            exact = exact_divergence(one.scores, other.scores, temperature) * temperature**2
+            found = one.remembered(("kl", temperature), other, pytest.fail) * temperature**2
+            assert (np.abs(found - exact) <= np.maximum(1e-5 * exact, 1e-6) / 3).all()
+
+
+@needs_numba
+def test_the_bound_of_a_sum_in_float32_holds() -> None:
+    """What the rounding of gaps does to a sum is below what the kernel thinks that it may do."""
+    from distillcli.kernels.fast import wide
+
+    random = np.random.default_rng(5)
+    for scale, distance, offset in [(1.0, 0.01, 0.0), (1 / 3, 0.1, 7.3), (10.0, 1.0, 0.0)]:
+        p = (random.standard_normal((1, 300)) * 3).astype(np.float32)
+        q = (p + random.standard_normal(p.shape) * distance + offset).astype(np.float32)
+        wide_p, wide_q = p.astype(float), q.astype(float)
+        exps = [np.exp((x - x.max()) * scale).astype(np.float32)[0] for x in (wide_p, wide_q)]
+        ratio = exps[0].astype(float).sum() / exps[1].astype(float).sum()
+        centre = float((wide_p.max() - wide_q.max()) * scale + np.log(ratio))
+        found, sizes = wide._in_float32(p[0], q[0], *exps, scale, ratio, centre)
+        gap = (wide_p - wide_q)[0] * scale - centre
+        e, f = exps[0].astype(float), exps[1].astype(float) * ratio
+        exact = np.where(np.abs(gap) < 0.5, e * (np.expm1(-gap) + gap), e * gap + f - e).sum()
+        assert sizes == pytest.approx((e * np.abs(gap)).sum(), rel=1e-5)
+        loses = wide.GAP_LOSES * (4 * sizes + 2 * abs(centre) * e.sum())
+        assert abs(found - exact) <= loses + 2e-6 * exact
