@@ -58,9 +58,9 @@ def passes(teacher: Any, student: Any, labels: Any) -> None:
     """
     if teacher.shape[1] < NARROW:
         teacher, student = np.ascontiguousarray(teacher.T), np.ascontiguousarray(student.T)
-        axis, rows, places = 0, np.s_[None, :], (labels, np.arange(len(labels)))
+        axis, rows, places, dot = 0, np.s_[None, :], (labels, np.arange(len(labels))), _dot_narrow
     else:
-        axis, rows, places = 1, np.s_[:, None], (np.arange(len(labels)), labels)
+        axis, rows, places, dot = 1, np.s_[:, None], (np.arange(len(labels)), labels), _dot
     p, q, e, f = _buffers.of(teacher)
     scale = teacher.dtype.type(1 / scripts.TEMPERATURE)
     totals = []
@@ -68,15 +68,24 @@ def passes(teacher: Any, student: Any, labels: Any) -> None:
         np.subtract(scores, scores.max(axis=axis)[rows], out=shifted)
         np.multiply(shifted, scale, out=exps)
         np.exp(exps, out=exps)
-        totals.append(exps.sum(axis=axis))
+        totals.append(dot(exps, None))
     chosen = q[places]
     np.subtract(p, q, out=p)
-    np.subtract(p, (np.log(totals[0] / totals[1]) / scale)[rows], out=p)
-    np.multiply(e, p, out=p)
-    divergence = p.sum(axis=axis) * scale / totals[0]
-    np.square(f, out=f)
-    surprise = np.log(f.sum(axis=axis)) - chosen
+    divergence = dot(e, p) * scale / totals[0] - np.log(totals[0] / totals[1])
+    surprise = np.log(dot(f, f)) - chosen
     assert divergence.shape == surprise.shape == labels.shape
+
+
+def _dot(one: Any, other: Any | None) -> Any:
+    """Sums of products along rows, or of numbers, by BLAS in parts too short for its threads."""
+    part = next(size for size in range(1024, 0, -1) if one.shape[1] % size == 0)
+    shape = (len(one), -1, part)
+    factors = np.ones(part, one.dtype) if other is None else other.reshape(shape)
+    return np.vecdot(one.reshape(shape), factors).sum(axis=1)
+
+
+def _dot_narrow(one: Any, other: Any | None) -> Any:
+    return (one if other is None else np.multiply(one, other, out=one)).sum(axis=0)
 
 
 def loops(teacher: Any, student: Any, labels: Any) -> None:
