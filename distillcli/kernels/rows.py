@@ -207,10 +207,11 @@ def _sure(sheet: _Sheet, p: int, q: int, rows: Array, constant: Array) -> Array:
     """Divergences, those that may have lost too many digits computed again."""
     assert sheet.temperature is not None
     is_cold = sheet.temperature < COLDEST[sheet.dtype]
-    enough = math.inf if is_cold else PLAIN_ABOVE[sheet.dtype]
-    sure = rows > enough * np.maximum(np.abs(constant), 1.0)
+    enough = np.abs(constant)
+    np.maximum(enough, 1.0, out=enough)
+    enough *= math.inf if is_cold else PLAIN_ABOVE[sheet.dtype]
     sides = _Softened(sheet, p), _Softened(sheet, q)
-    return mend_divergences(rows, ~sure, *sides, sheet.temperature)
+    return mend_divergences(rows, ~(rows > enough), *sides, sheet.temperature)
 
 
 def _find_at_one(sheet: _Sheet, asked: Asked, found: Array) -> None:

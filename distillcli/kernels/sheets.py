@@ -17,10 +17,11 @@ from distillcli.numerics.scores import Logits
 Array = npt.NDArray[Any]
 
 # Sums run over so many classes at most in the type of the arithmetic, and over those of that in
-# float64. BLAS would start threads of its own for much longer ones.
+# float64: longer ones lose digits where all terms are equal, much longer ones BLAS would do on
+# threads of its own.
 IN_ONE_SUM = 256
 IN_ONE_NARROW_SUM = 16
-LONG = 8192
+LONG = 8192  # classes; among fewer NumPy finds the place of the highest faster than itself
 LINE = 64  # bytes; BLAS may take what lies elsewhere in a line in another order
 MULTIPLE = 16  # of numbers that BLAS takes at once
 # What fills a row up: no exponential comes of it, and it is as far from itself as it should be.
@@ -130,7 +131,7 @@ class Wide:
         return found
 
     def highest(self, values: Array) -> Array:
-        if self._classes < LONG:  # NumPy finds the place of the highest faster than itself
+        if self._classes < LONG:
             return self.top(values)[0]
         found: Array = values.max(axis=1)
         return found
