@@ -261,42 +261,50 @@ def _diverge(scratch, temperature, asked, one, other, found, work, wide):
     highest, other_highest = one[MAX_AT], other[MAX_AT]
     if asked & FORWARD:
         sides = highest, other_highest, total, other_total
-        _divergence(scratch, 0, scale, sides, found[FORWARD_AT], wide)
+        _divergence(scratch, 0, scale, sides, found[FORWARD_AT], work, wide)
     if asked & REVERSE:
         sides = other_highest, highest, other_total, total
-        _divergence(scratch, 1, scale, sides, found[REVERSE_AT], wide)
+        _divergence(scratch, 1, scale, sides, found[REVERSE_AT], work, wide)
 
 
 @compiled
 def _soften(rows, highest, scale, exps, totals, work):
-    """exp((score - highest) * scale) and their sums."""
-    totals[:] = 0.0
-    top = work[0]
+    """exp((score - highest) * scale) and their sums, which of so few need not be wide."""
+    top, sums = work[0], work[1]
     _copy(highest, top)
+    sums[:] = like(0.0, top[0])
     factor = like(scale, rows[0, 0])
     for column in range(len(rows)):
         row, into = rows[column], exps[column]
         for lane in range(LANES):
-            into[lane] = exponential((row[lane] - top[lane]) * factor)
-        for lane in range(LANES):
-            totals[lane] += np.float64(into[lane])
+            value = exponential((row[lane] - top[lane]) * factor)
+            into[lane] = value
+            sums[lane] += value
+    _copy(sums, totals)
 
 
 @compiled
-def _divergence(scratch, first, scale, sides, sums, wide):
-    """Adds the sum of p log(p / q) + q - p; p is not divided by its sum before the end."""
-    found, ratio, constant, shift = wide[0], wide[1], wide[2], wide[3]
+def _divergence(scratch, first, scale, sides, sums, work, wide):
+    """Adds the sum of p log(p / q) + q - p; p is not divided by its sum before the end.
+
+    Only the differences of scores need float64: with so few classes their sum does not.
+    """
+    constant, shift = wide[0], wide[1]
+    found, ratio, gaps = work[0], work[1], work[2]
     highest, other, totals, other_totals = sides
     for lane in range(LANES):
-        ratio[lane] = totals[lane] / other_totals[lane]
-        constant[lane], shift[lane] = logarithm(ratio[lane]), highest[lane] - other[lane]
-        found[lane] = 0.0
+        quotient = totals[lane] / other_totals[lane]
+        ratio[lane], constant[lane] = quotient, logarithm(quotient)
+        shift[lane] = highest[lane] - other[lane]
+    found[:] = like(0.0, found[0])
     for column in range(scratch.shape[1]):
         x, y = scratch[first, column], scratch[1 - first, column]
         e, f = scratch[2 + first, column], scratch[3 - first, column]
         for lane in range(LANES):
             gap = log_ratio(x[lane], y[lane], shift[lane], 0.0, scale, constant[lane])
-            found[lane] += share_of_divergence(e[lane], f[lane] * ratio[lane], gap)
+            gaps[lane] = like(gap, gaps[lane])
+        for lane in range(LANES):  # apart, so that vectors of it are as long as they can be
+            found[lane] += share_of_divergence(e[lane], f[lane] * ratio[lane], gaps[lane])
     for lane in range(LANES):
         sums[lane] += found[lane] / totals[lane]
 

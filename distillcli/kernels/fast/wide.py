@@ -22,7 +22,6 @@ from distillcli.kernels.fast.scalars import (
     log_ratio,
     logarithm,
     narrow_gap,
-    narrow_share,
     number,
     ordered,
     parted,
@@ -369,7 +368,7 @@ def _in_float32(p, q, exps_p, exps_q, scale, ratio, centre):
         part = sizes = like(0.0, p[0])
         for index in range(len(x)):
             gap = narrow_gap(x[index], y[index], scale_of, rest_of_scale, centre_of, rest)
-            part += narrow_share(e[index], f[index] * np.float32(ratio), gap)
+            part += share_of_divergence(e[index], f[index] * np.float32(ratio), gap)
             sizes += e[index] * abs(gap)
         total += part
         gaps += sizes
