@@ -18,7 +18,7 @@ SWEPT_TILES = 4
 # Rows of such a tile at most: the more, the fewer calls of NumPy, each of which hands the
 # interpreter's lock to another thread, which takes longer than the call where classes are few.
 SWEPT_ROWS = 2**17
-PIECE_ROWS = 2**15  # read and swept over at once, at most
+PIECE_ROWS = 2**16  # read and swept over at once, at most
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
 

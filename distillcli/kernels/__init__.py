@@ -12,19 +12,20 @@ from distillcli.backend import Device, keep_freed_memory
 from distillcli.errors import BackendError
 from distillcli.kernels import cuda, filling
 from distillcli.kernels.filling import Sweep
-from distillcli.kernels.wanted import Wanted
+from distillcli.kernels.wanted import NARROW, Wanted
 
 __all__ = ["Wanted", "fill", "kernel_for", "swept_bytes", "why_not_fast"]
 
 # What is smaller is done before the compiler's library is loaded, which takes half a second.
 WORTH_COMPILING = 64 * 2**20
 
-# Where the sweep of a kernel is, and over how much it goes at once: arrays of NumPy must lie in the
-# nearest cache they can, with two rows of the longest usual vocabulary; a loop reads each row once.
-_PLACES = {
-    "numpy": ("distillcli.kernels.rows", 6 * 2**20 // 5),
-    "fast": ("distillcli.kernels.fast.sweeping", 2**21),
-}
+_PLACES = {"numpy": "distillcli.kernels.rows", "fast": "distillcli.kernels.fast.sweeping"}
+
+# Over how many bytes a sweep goes at once, of wide rows and of rows of few classes. Arrays of NumPy
+# must lie in the nearest cache they can, with two rows of the longest usual vocabulary; where
+# classes are few they are swept in many calls, each of which may wait for the interpreter's lock.
+# A loop reads each row once.
+_SWEPT = {"numpy": (6 * 2**20 // 5, 5 * 2**20 // 2), "fast": (2**21, 2**21)}
 
 
 def fill(wanted: Wanted, kernel: str, gpu: Device | None = None) -> None:
@@ -42,9 +43,12 @@ def fill(wanted: Wanted, kernel: str, gpu: Device | None = None) -> None:
         filling.fill(wanted, _sweep(kernel))
 
 
-def swept_bytes(kernel: str) -> int | None:
+def swept_bytes(kernel: str, classes: int | None) -> int | None:
     """How many bytes of the arithmetic's type a kernel sweeps over at once; None without one."""
-    return _PLACES[kernel][1] if kernel in _PLACES else None
+    if kernel not in _SWEPT:
+        return None
+    wide, narrow = _SWEPT[kernel]
+    return narrow if classes is not None and classes < NARROW else wide
 
 
 def kernel_for(name: str, size: int) -> str:
@@ -78,5 +82,5 @@ def why_not_fast() -> str | None:
 def _sweep(kernel: str) -> Sweep:
     """Loaded when first needed: a compiler takes its time."""
     keep_freed_memory()
-    sweep: Sweep = import_module(_PLACES[kernel][0]).sweep
+    sweep: Sweep = import_module(_PLACES[kernel]).sweep
     return sweep

@@ -111,6 +111,9 @@ class Passes:
             by_kernel: whether a kernel leaves all that is asked of a row.
         """
         gpu = self.machine.backend.gpu
+        swept = None
+        if by_kernel and gpu is None:
+            swept = swept_bytes(self.machine.backend.kernel, self.inputs.classes)
         return Grid.of(
             self.inputs.only(roles),
             first=self.first,
@@ -119,7 +122,7 @@ class Passes:
             products=products,
             batch=batch,
             device_bytes=gpu.batch_bytes if gpu is not None else None,
-            swept=swept_bytes(self.machine.backend.kernel) if by_kernel and gpu is None else None,
+            swept=swept,
             together=positions_kept(self.config, self.inputs),
         )
 

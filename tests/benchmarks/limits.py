@@ -99,19 +99,20 @@ def loops(teacher: Any, student: Any, labels: Any) -> None:
     sweeping.sweep([Logits(teacher), Logits(student)], asked, found)
 
 
-LIMITS: dict[str, tuple[Part, int]] = {
-    "reading": (reading, 2**21),
-    "exponentials": (exponentials, swept_bytes("numpy") or 0),
-    "passes": (passes, swept_bytes("numpy") or 0),
-    "loops": (loops, swept_bytes("fast") or 0),
+# Each goes over as much at once as the kernel that it bounds.
+LIMITS: dict[str, tuple[Part, str]] = {
+    "reading": (reading, "fast"),
+    "exponentials": (exponentials, "numpy"),
+    "passes": (passes, "numpy"),
+    "loops": (loops, "fast"),
 }
 
 
 def limit(name: str, made: Arrays, threads: int) -> Run:
     """One of LIMITS over all rows, piece by piece, in so many threads."""
-    part, size = LIMITS[name]
+    part, kernel = LIMITS[name]
     teacher, student, labels = made.values()
-    step = max(1, size // teacher[0].nbytes)
+    step = max(1, (swept_bytes(kernel, teacher.shape[1]) or 0) // teacher[0].nbytes)
     cuts = range(0, len(teacher), step)
 
     def one(start: int) -> None:
