@@ -18,7 +18,7 @@ from test_hostile import sparse
 from distillcli.batches import grid
 from distillcli.formats.readers import Reader
 
-ROWS, CLASSES = 5000, 60
+ROWS, CLASSES = 20_000, 60  # several tiles
 SCORES = np.random.default_rng(0).normal(0, 2, (ROWS, CLASSES)).astype("<f4")
 
 

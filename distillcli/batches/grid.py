@@ -15,9 +15,6 @@ TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of t
 # larger, and is cut into few tiles.
 SWEPT_SLAB = 4  # times the bytes of others
 SWEPT_TILES = 4
-# Rows of such a tile at most: the more, the fewer calls of NumPy, each of which hands the
-# interpreter's lock to another thread, which takes longer than the call where classes are few.
-SWEPT_ROWS = 2**17
 PIECE_ROWS = 2**16  # read and swept over at once, at most
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
@@ -94,8 +91,10 @@ class Grid:
         piece = min(PIECE_ROWS, _power_of_two(rows))
         row_bytes = sum(item.reader.row_bytes for item in inputs)
         for size in (SWEPT_SLAB * SLAB_BYTES, SLAB_BYTES):
-            slab = min(SWEPT_ROWS * SWEPT_TILES, size // row_bytes)
-            tile = max(piece, min(SWEPT_ROWS, _power_of_two(slab // SWEPT_TILES)))
+            # With few classes a slab is one tile: each call of NumPy hands the interpreter's lock
+            # to another thread, which takes longer than the call where an array is small.
+            slab = min(SLAB_ROWS, size // row_bytes)
+            tile = max(piece, min(slab, _power_of_two(size // row_bytes // SWEPT_TILES)))
             grid = cls(first, stop, tile, max(tile, slab - slab % tile), piece_rows=piece)
             if all(grid.read_at_once(item.reader) for item in inputs if item.is_scores):
                 break
