@@ -189,3 +189,22 @@ def test_maxima_alone_read_nothing_twice(kernel: str) -> None:
     fill(Wanted(maxima=[file.logits]), kernel)
     assert not file.logits.bad.any()
     assert file.reads == [(0, 50), (50, 100), (100, ROWS)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("classes", [10, 1000])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_scores_at_the_end_of_the_numbers(kernel: str, classes: int, temperature: float) -> None:
+    """A class padded with the lowest float32 on one side: the divergence is large, not infinite."""
+    p, q = scores(classes, 10), scores(classes, 11)
+    q[:, : classes // 10] = np.finfo(np.float32).min
+    sides = Logits(p), Logits(q)
+    with np.errstate(all="ignore"):
+        fill(Wanted(sides, {temperature: ["forward"]}), kernel)
+    scaled = [
+        (x - x.max(1, keepdims=True)) / temperature for x in (p.astype(float), q.astype(float))
+    ]
+    logs = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in scaled]
+    exact = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(1)
+    found = sides[0].remembered(("kl", temperature), sides[1], pytest.fail)
+    np.testing.assert_allclose(found, exact, rtol=1e-5)

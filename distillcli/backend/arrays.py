@@ -21,7 +21,7 @@ def one_blas_thread() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep some megabytes that arrays have freed for those that come next.
+    """Let the C library keep what arrays have freed, up to 62 MB, for those that come next.
 
     glibc gives what lies free at the end of its memory back to the system as soon as it is twice
     the largest block that was freed yet, and asks for it again, when the system fills each page

@@ -211,7 +211,9 @@ def _sure(sheet: _Sheet, p: int, q: int, rows: Array, constant: Array) -> Array:
     np.maximum(enough, 1.0, out=enough)
     enough *= math.inf if is_cold else PLAIN_ABOVE[sheet.dtype]
     sides = _Softened(sheet, p), _Softened(sheet, q)
-    return mend_divergences(rows, ~(rows > enough), *sides, sheet.temperature)
+    # What is beyond the type of the arithmetic is not beyond every number.
+    sure = (rows > enough) & (rows < math.inf)
+    return mend_divergences(rows, ~sure, *sides, sheet.temperature)
 
 
 def _find_at_one(sheet: _Sheet, asked: Asked, found: Array) -> None:

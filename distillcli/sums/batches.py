@@ -1,6 +1,6 @@
 """Row values -> the figures of each batch of the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from distillcli.sums.moments import Sums
@@ -22,6 +22,20 @@ class Batch:
         return Batch(self.start, other.stop, self.sums.merge(other.sums))
 
 
+@dataclass(frozen=True)
+class Whole:
+    """Whole batches of `size` rows from row `start` on; together, for small ones are many."""
+
+    start: int
+    size: int
+    sums: Sums
+
+    def each(self) -> Iterator[Batch]:
+        for index in range(len(self.sums.rows)):
+            start = self.start + index * self.size
+            yield Batch(start, start + self.size, self.sums.at(index))
+
+
 @dataclass
 class Batches(Collector):
     """The run cut at every `size` rows from its first, for the report.
@@ -39,17 +53,25 @@ class Batches(Collector):
     found: list[Batch] = field(default_factory=list)
     _open: Batch | None = None
 
-    def of(self, rows: RowValues) -> list[Batch]:
-        return [
-            Batch(piece.start, piece.stop, Sums.of(piece, self.columns))
-            for piece in rows.pieces(self.size, self.first)
-        ]
+    def of(self, rows: RowValues) -> list[Batch | Whole]:
+        begin = rows.start + (self.first - rows.start) % self.size
+        end = rows.stop - (rows.stop - self.first) % self.size
+        if end <= begin:
+            return [self._piece(one) for one in rows.pieces(self.size, self.first)]
+        whole = Sums.of_each(rows.part(begin, end), self.columns, self.size)
+        around = [rows.part(rows.start, begin), rows.part(end, rows.stop)]
+        before, behind = ([self._piece(one)] if len(one.keep) else [] for one in around)
+        return [*before, Whole(begin, self.size, whole), *behind]
 
-    def take(self, found: list[Batch]) -> None:
-        for piece in found:
-            self._open = piece if self._open is None else self._open.merge(piece)
-            if piece.stop == self.stop or (piece.stop - self.first) % self.size == 0:
-                self._close()
+    def _piece(self, rows: RowValues) -> Batch:
+        return Batch(rows.start, rows.stop, Sums.of(rows, self.columns))
+
+    def take(self, found: list[Batch | Whole]) -> None:
+        for part in found:
+            for piece in part.each() if isinstance(part, Whole) else (part,):
+                self._open = piece if self._open is None else self._open.merge(piece)
+                if piece.stop == self.stop or (piece.stop - self.first) % self.size == 0:
+                    self._close()
 
     def _close(self) -> None:
         assert self._open is not None

@@ -91,7 +91,11 @@ def _masked(rows: RowValues) -> Mask:
 
 class Collector:
     """Makes something of the values of all rows, in two steps: what can be made of some of them
-    alone, by the thread that has them, and what needs them in order."""
+    alone, by the thread that has them, and what needs them in order.
+
+    The values may be parts of what a kernel has found: nobody writes to them, and nobody keeps them
+    for longer than it takes until the block of rows that they belong to is whole.
+    """
 
     def of(self, rows: RowValues) -> Any:
         """What it makes of some rows; on any thread, in any order."""

@@ -11,7 +11,9 @@ from distillcli.sums.calibration import Calibration
 from distillcli.sums.dyadic import Dyadic, Mergeable, Several
 from distillcli.sums.moments import Moments, Sums
 from distillcli.sums.quantiles import Histogram, Sample, spread
-from distillcli.sums.rows import BLOCK, Collector, RowValues, joined
+from distillcli.sums.rows import BLOCK, Collector, Floats, RowValues, joined
+
+FEW = 2**14  # values of which no histogram is made
 
 
 @dataclass(frozen=True)
@@ -147,20 +149,35 @@ class Totals(Collector):
         self.deviating = deviating
         self._quantiles_of = quantiles_of
         self._spread = spread(rows)
+        self._few: list[Floats] = []
         self._blocks: Blockwise[Block] = Blockwise(
             lambda rows, size: Block.of_each(rows, size, calibrated, deviating)
         )
 
-    def of(self, rows: RowValues) -> tuple[Sample | Histogram | None, Cut[Block]]:
+    def of(self, rows: RowValues) -> tuple[Sample | Histogram | Floats | None, Cut[Block]]:
         rows = rows.first(len(self.names))
-        values = None if self._quantiles_of is None else rows.kept(self._quantiles_of)
-        return None if values is None else self._spread.of(values), self._blocks.of(rows)
+        return self._spread_of(rows), self._blocks.of(rows)
+
+    def _spread_of(self, rows: RowValues) -> Sample | Histogram | Floats | None:
+        """Of few values they themselves: a histogram of its own is larger and slower."""
+        if self._quantiles_of is None:
+            return None
+        values = rows.kept(self._quantiles_of)
+        return values.copy() if len(values) < FEW else self._spread.of(values)
 
     def take(self, found: tuple[Any, Cut[Block]]) -> None:
         values, blocks = found
-        if values is not None:
+        if isinstance(values, np.ndarray):
+            self._few.append(values)
+            if sum(map(len, self._few)) >= FEW:
+                self._take_few()
+        elif values is not None:
             self._spread = self._spread.merge(values)
         self._blocks.take(blocks)
+
+    def _take_few(self) -> None:
+        self._spread = self._spread.including(np.concatenate([np.empty(0), *self._few]))
+        self._few = []
 
     @property
     def blocks(self) -> Blockwise[Block]:
@@ -173,6 +190,7 @@ class Totals(Collector):
         Raises:
             DataError: there is no row that can be used.
         """
+        self._take_few()
         block = self._blocks.value()
         assert block is not None  # an empty input is refused before
         if not block.moments.total.rows:

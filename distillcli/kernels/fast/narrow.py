@@ -306,7 +306,9 @@ def _divergence(scratch, first, scale, sides, sums, work, wide):
         for lane in range(LANES):  # apart, so that vectors of it are as long as they can be
             found[lane] += share_of_divergence(e[lane], f[lane] * ratio[lane], gaps[lane])
     for lane in range(LANES):
-        sums[lane] += found[lane] / totals[lane]
+        # What is beyond the type of the arithmetic is not beyond every number.
+        sum_of = found[lane] if found[lane] < math.inf else math.nan
+        sums[lane] += sum_of / totals[lane]
 
 
 @compiled

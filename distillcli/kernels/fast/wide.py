@@ -350,7 +350,8 @@ def _divergence(p, q, exps_p, exps_q, of_p, of_q, scale, total, other_total):
     if exps_p.itemsize == 4:
         centre = (of_p - of_q) * scale + logarithm(ratio)
         found, gaps = _in_float32(p, q, exps_p, exps_q, scale, ratio, centre)
-        if GAP_LOSES * (4.0 * gaps + 2.0 * abs(centre) * total) <= MAY_LOSE * found:
+        loses = GAP_LOSES * (4.0 * gaps + 2.0 * abs(centre) * total)
+        if loses <= MAY_LOSE * found and found < math.inf:
             return found / total
     return _in_float64(p, q, exps_p, exps_q, of_p, of_q, scale, ratio) / total
 
