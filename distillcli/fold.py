@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from distillcli.backend import Array, Backend, keep_freed_memory
+from distillcli.backend import Array, Backend
 from distillcli.batches.grid import Grid
 from distillcli.batches.inputs import Input
 from distillcli.batches.tiles import Tile
@@ -80,7 +80,6 @@ def in_row_order(
     Raises:
         What `work` raises, that of an early tile before that of a later one; errors of reading.
     """
-    keep_freed_memory()
     slabs = Slabs(inputs, grid, machine.backend, machine.workers)
     fitting = Fitting(grid, machine.backend)
 

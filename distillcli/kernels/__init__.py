@@ -8,7 +8,7 @@ within the same bounds, and what it leaves out the plain functions compute. So t
 from functools import cache
 from importlib import import_module
 
-from distillcli.backend import Device
+from distillcli.backend import Device, keep_freed_memory
 from distillcli.errors import BackendError
 from distillcli.kernels import cuda, filling
 from distillcli.kernels.filling import Sweep
@@ -81,5 +81,6 @@ def why_not_fast() -> str | None:
 @cache
 def _sweep(kernel: str) -> Sweep:
     """Loaded when first needed: a compiler takes its time."""
+    keep_freed_memory()
     sweep: Sweep = import_module(_PLACES[kernel]).sweep
     return sweep

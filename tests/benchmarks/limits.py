@@ -13,7 +13,7 @@ import numpy as np
 import scripts
 from pairs import Run, wall
 
-from distillcli.kernels import swept_bytes, table
+from distillcli.kernels import table
 from distillcli.kernels.fast import sweeping
 from distillcli.kernels.table import Asked
 from distillcli.kernels.wanted import NARROW
@@ -31,14 +31,21 @@ def reading(teacher: Any, student: Any, labels: Any) -> None:
 
 
 class Buffers(threading.local):
-    """Each thread's arrays of one shape."""
+    """Each thread's own arrays, used again."""
 
     shape: tuple[int, ...] = ()
+    cells = np.empty(0)
 
     def of(self, like: Any) -> list[Any]:
         if self.shape != like.shape:
             self.shape, self.arrays = like.shape, [np.empty_like(like) for _ in range(4)]
         return self.arrays
+
+    def table(self, columns: int, rows: int) -> Any:
+        """What a sweep fills in."""
+        if columns * rows > self.cells.size:
+            self.cells = np.empty(columns * rows)
+        return self.cells[: columns * rows].reshape(columns, rows)
 
 
 _buffers = Buffers()
@@ -95,24 +102,24 @@ def loops(teacher: Any, student: Any, labels: Any) -> None:
         divergences=((scripts.TEMPERATURE, table.FORWARD),),
         labels=labels,
     )
-    found = np.empty((asked.columns, len(labels)))
+    found = _buffers.table(asked.columns, len(teacher))
     sweeping.sweep([Logits(teacher), Logits(student)], asked, found)
 
 
-# Each goes over as much at once as the kernel that it bounds.
-LIMITS: dict[str, tuple[Part, str]] = {
-    "reading": (reading, "fast"),
-    "exponentials": (exponentials, "numpy"),
-    "passes": (passes, "numpy"),
-    "loops": (loops, "fast"),
+# And over how many bytes each goes at once: as many as are best for it.
+LIMITS: dict[str, tuple[Part, int]] = {
+    "reading": (reading, 2**21),
+    "exponentials": (exponentials, 2**20),
+    "passes": (passes, 2**20),
+    "loops": (loops, 2**21),
 }
 
 
 def limit(name: str, made: Arrays, threads: int) -> Run:
     """One of LIMITS over all rows, piece by piece, in so many threads."""
-    part, kernel = LIMITS[name]
+    part, size = LIMITS[name]
     teacher, student, labels = made.values()
-    step = max(1, (swept_bytes(kernel, teacher.shape[1]) or 0) // teacher[0].nbytes)
+    step = max(1, size // teacher[0].nbytes)
     cuts = range(0, len(teacher), step)
 
     def one(start: int) -> None:
