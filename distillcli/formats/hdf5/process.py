@@ -29,6 +29,7 @@ MOST_SECONDS = 120.0
 MEMORY = 160 << 20  # beside what the process begins with
 
 HARMFUL = "the file is damaged, or made to do harm; write it again"
+CRAMPED = f"the limit on memory leaves little for it: raise it; if it fails then too, {HARMFUL}"
 _HEAD = struct.Struct("<cq")  # kind of an answer, bytes of it
 _ANSWER, _ERROR, _VALUES = b"a", b"e", b"v"
 
@@ -103,7 +104,7 @@ class Process:
                 return _received(self._socket, out.reshape(-1).view(np.uint8).data)
             answer = pickle.loads(_received(self._socket, bytearray(size)))
         except (EOFError, OSError):
-            raise FormatError(where, self._death(), HARMFUL) from None
+            raise FormatError(where, self._death(), CRAMPED if _cramped() else HARMFUL) from None
         except BaseException:  # an interrupt in the middle: no later answer could be trusted
             self._kill()
             raise
@@ -202,12 +203,26 @@ def _answered(
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _limit_memory(more: int) -> None:
-    """Let the address space grow by no more than this; without /proc there is no limit."""
+def _taken() -> int | None:
+    """Bytes of address space in use; None without /proc."""
     try:
         with open("/proc/self/statm", "rb") as file:
-            taken = int(file.read().split()[0]) * resource.getpagesize()
+            return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
+        return None
+
+
+def _cramped() -> bool:
+    """Whether a limit of the user's leaves less than the library may take: then it may crash on any
+    file."""
+    limit, taken = resource.getrlimit(resource.RLIMIT_AS)[0], _taken()
+    return limit != resource.RLIM_INFINITY and taken is not None and limit - taken < MEMORY
+
+
+def _limit_memory(more: int) -> None:
+    """Let the address space grow by no more than this; without /proc there is no limit."""
+    taken = _taken()
+    if taken is None:
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = taken + more
