@@ -26,7 +26,7 @@ LAYERS = [
     "losses metrics targets teachers",
     "numerics",
     "backend config formats inspecting sums writing",
-    "result",
+    "address_space result",
     "errors",
 ]
 ORDER = {name: depth for depth, line in enumerate(LAYERS) for name in line.split()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distillcli.address_space import address_space
 from distillcli.batches.grid import PRODUCT_ROWS, Grid
 from distillcli.config import LayerPair
 from distillcli.errors import DataError
@@ -99,16 +100,9 @@ def memory_there(threads: int) -> int:
             found.append(int(Path("/sys/fs/cgroup", path).read_text()))
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
-        found.append(max(0, limit - _addresses() - (threads + 2) * THREAD))
+        taken = address_space() or PROGRAM
+        found.append(max(0, limit - taken - (threads + 2) * THREAD))
     return min(found)
-
-
-def _addresses() -> int:
-    """Bytes of address space in use."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:
-        return PROGRAM
 
 
 def _compiler(passes: Passes) -> Iterator[Part]:

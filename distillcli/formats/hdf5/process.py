@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from distillcli.address_space import address_space
 from distillcli.errors import DistillError, FormatError
 from distillcli.formats.elements import Array
 
@@ -203,25 +204,16 @@ def _answered(
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _taken() -> int | None:
-    """Bytes of address space in use; None without /proc."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return None
-
-
 def _cramped() -> bool:
     """Whether a limit of the user's leaves less than the library may take: then it may crash on any
     file."""
-    limit, taken = resource.getrlimit(resource.RLIMIT_AS)[0], _taken()
+    limit, taken = resource.getrlimit(resource.RLIMIT_AS)[0], address_space()
     return limit != resource.RLIM_INFINITY and taken is not None and limit - taken < MEMORY
 
 
 def _limit_memory(more: int) -> None:
     """Let the address space grow by no more than this; without /proc there is no limit."""
-    taken = _taken()
+    taken = address_space()
     if taken is None:
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
