@@ -29,23 +29,14 @@ class Worst(Collector):
         """Of some rows those that may be among the worst, the worst first: their numbers, and what
         is kept of them."""
         kept = np.flatnonzero(rows.keep)
-        values = np.stack([rows.column(name)[kept] for name in self._names])
-        return self._worst(rows.start + kept, values)
+        some = kept[_highest(rows.column(LOSS)[kept], self._count)]
+        return rows.start + some, np.stack([rows.column(name)[some] for name in self._names])
 
     def take(self, found: tuple[Rows, Floats]) -> None:
-        rows, values = found
-        self._rows, self._values = self._worst(
-            np.concatenate([self._rows, rows]), np.concatenate([self._values, values], axis=1)
-        )
-
-    def _worst(self, rows: Rows, values: Floats) -> tuple[Rows, Floats]:
-        losses = _ranked(values[self._names.index(LOSS)])
-        if len(rows) > self._count:  # most are told by one look
-            least = np.partition(losses, -self._count)[-self._count]
-            near = np.flatnonzero(losses >= least)
-            rows, values, losses = rows[near], values[:, near], losses[near]
-        order = np.lexsort((rows, -losses))[: self._count]
-        return rows[order], values[:, order]
+        rows = np.concatenate([self._rows, found[0]])
+        values = np.concatenate([self._values, found[1]], axis=1)
+        best = _highest(values[self._names.index(LOSS)], self._count)
+        self._rows, self._values = rows[best], values[:, best]
 
     def found(self) -> tuple[WorstRow, ...]:
         """The rows, the worst first."""
@@ -56,9 +47,13 @@ class Worst(Collector):
         )
 
 
-def _ranked(losses: Floats) -> Floats:
-    """Losses to be compared: what is no number counts as infinite."""
-    return np.where(np.isnan(losses), np.inf, losses)
+def _highest(losses: Floats, count: int) -> Rows:
+    """Where the highest are, equal ones in their order; what is no number counts as infinite."""
+    losses = np.where(np.isnan(losses), np.inf, losses)
+    places = np.arange(len(losses))
+    if len(losses) > count:  # most are told by one look
+        places = np.flatnonzero(losses >= np.partition(losses, -count)[-count])
+    return places[np.argsort(-losses[places], kind="stable")][:count]
 
 
 def _row(row: int, values: dict[str, float]) -> WorstRow:
