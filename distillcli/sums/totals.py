@@ -150,6 +150,7 @@ class Totals(Collector):
         self._quantiles_of = quantiles_of
         self._spread = spread(rows)
         self._few: list[Floats] = []
+        self._waiting = 0  # values in it
         self._blocks: Blockwise[Block] = Blockwise(
             lambda rows, size: Block.of_each(rows, size, calibrated, deviating)
         )
@@ -169,7 +170,8 @@ class Totals(Collector):
         values, blocks = found
         if isinstance(values, np.ndarray):
             self._few.append(values)
-            if sum(map(len, self._few)) >= FEW:
+            self._waiting += len(values)
+            if self._waiting >= FEW:
                 self._take_few()
         elif values is not None:
             self._spread = self._spread.merge(values)
@@ -177,7 +179,7 @@ class Totals(Collector):
 
     def _take_few(self) -> None:
         self._spread = self._spread.including(np.concatenate([np.empty(0), *self._few]))
-        self._few = []
+        self._few, self._waiting = [], 0
 
     @property
     def blocks(self) -> Blockwise[Block]:
