@@ -56,7 +56,7 @@ def score(
         keep_apart(written, inputs.files())
         passes = Passes.over(config, inputs, backend, progress, selection)
         require_room(passes)
-        alike = [*look_alikes(inputs)]
+        alike = [*look_alikes(inputs)]  # first: what it unpacks, the other need not
         fit = alignment(passes)
         warnings = [*alike, *fit.warnings()]
         for warning in warnings:

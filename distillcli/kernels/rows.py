@@ -195,7 +195,7 @@ def _find_divergences(sheet: _Sheet, temperature: float, directions: int, found:
     # What both distributions are apart everywhere is no part of the gap.
     constant = np.log(total[P] / total[Q])
     if directions & table.FORWARD:
-        spent = sheet.layout.plane("product") if directions & table.REVERSE else sheet.gap
+        spent = sheet.layout.aside(sheet.gap) if directions & table.REVERSE else sheet.gap
         rows = sheet.layout.dot(sheet.exps.of(P), sheet.gap, spent) / (total[P] * temperature)
         found[table.FORWARD_AT] = _sure(sheet, P, Q, rows - constant, constant)
     if directions & table.REVERSE:

@@ -88,6 +88,10 @@ class Wide:
         whole = _buffers.get(name, shape, self.dtype, NOTHING)
         return Plane(whole, whole[..., : self._classes])
 
+    def aside(self, plane: Plane) -> Plane:
+        """Where `dot` may leave the products of a plane that is still needed: it leaves none."""
+        return plane
+
     def stored(self, scores: list[Array]) -> list[Array]:
         """Scores of each side as the other functions take them."""
         return scores
@@ -166,6 +170,10 @@ class Narrow:
         """A buffer; what was in it may still be there."""
         values = _buffers.get(name, (*sides, *self._shape), self.dtype)
         return Plane(values, values)
+
+    def aside(self, plane: Plane) -> Plane:
+        """Where `dot` may leave the products of a plane that is still needed."""
+        return self.plane("product")
 
     def stored(self, scores: list[Array]) -> list[Array]:
         """Scores of each side as the other functions take them: turned round, for reductions over

@@ -87,7 +87,7 @@ class Passes:
         return cls(config, inputs, machine, watch, first, stop)
 
     def on_host(self) -> "Passes":
-        """The same on the CPU, with NumPy: for what is little work, or must have the same bits."""
+        """The same on the CPU: for what is little work, or must have the same bits."""
         if self.machine.backend.gpu is None:
             return self
         return replace(self, machine=replace(self.machine, backend=choose("cpu")))

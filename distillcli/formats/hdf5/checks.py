@@ -143,8 +143,7 @@ def chunk_table(
         offsets[to], sizes[to], skipped[to] = places[inside], lengths[inside], masks[inside]
         found.clear()
 
-    many = dataset.get_num_chunks() > TOLD
-    dataset.chunk_iter(take if many else found.append)
+    dataset.chunk_iter(take)
     if found:
         enter()
     missing = int((offsets < 0).sum())

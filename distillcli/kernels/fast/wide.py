@@ -139,16 +139,16 @@ def sweep(
             _total(x, scratch[2], first, at_one[0], of_p, one)
             _total(y, scratch[3], first, at_one[1], of_q, other)
             if (of_p | of_q) & ENTROPY or of_pair & OVERLAP:
-                found = _weigh(x, y, scratch[2:], first, one, other)
-                _leave(found[0], of_p, one)
-                _leave(found[1], of_q, other)
-                pair[OVERLAP_AT] = found[2]
+                weighed, other_weighed, lesser = _weigh(x, y, scratch[2:], first, one, other)
+                _leave(weighed, of_p, one)
+                _leave(other_weighed, of_q, other)
+                pair[OVERLAP_AT] = lesser
         else:
             if one[MASKED_AT]:
                 x = _copied(x, scratch[0])
                 _unmask_alone(x, one)
             _total(x, scratch[2], 0.0, 0.0, of_p, one)
-            if of_p & ENTROPY:
+            if of_p & ENTROPY:  # as a pair of which the other side is not looked at
                 _leave(_weigh(x, x, scratch[2:], 1.0, one, one)[0], of_p, one)
         for column in columns:
             table[column, index] = row[column]
