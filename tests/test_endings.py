@@ -140,6 +140,39 @@ def test_an_interrupt_that_is_ignored(folder: Path) -> None:
     assert (code, err) == (0, "")
 
 
+AT_THE_END = """
+import atexit, sys
+from distillcli.cli import main
+class Slow:
+    def __del__(self):
+        print("taken apart")
+slow = Slow()
+atexit.register(print, "last words")
+main()
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("score", "none.yaml"), ("what",)])
+def test_the_end_of_the_interpreter(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What is registered for the end is done, what is gone anyway is not taken apart first."""
+    run = [sys.executable, "-c", AT_THE_END, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    version = arguments == ("--version",)
+    assert done.returncode == (0 if version else 2)
+    assert done.stdout.splitlines()[-1] == "last words"
+    assert len(done.stdout.splitlines()) == 1 + version
+    assert version == (done.stderr == "")
+
+
+def test_a_profile_of_a_command(tmp_path: Path) -> None:
+    """Whoever has it followed gets what was seen."""
+    run = [sys.executable, "-m", "cProfile", "-m", "distillcli", "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert "function calls" in done.stdout
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits are set by /proc")
 def test_too_little_memory(tmp_path: Path) -> None:
     """Whatever the limit: exit 2 with a way out, or the result; no trace, no signal."""
