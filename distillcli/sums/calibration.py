@@ -35,17 +35,22 @@ class Calibration:
     def of_each(
         cls, *, confidence: Floats, correct: Floats, stretch: npt.NDArray[np.intp], count: int
     ) -> Self:
-        """Those of `count` stretches; `stretch` says for each row which one it belongs to."""
-        places = np.ceil(confidence * CALIBRATION_BINS).astype(np.intp) - 1
-        np.clip(places, 0, CALIBRATION_BINS - 1, out=places)
-        places += stretch * CALIBRATION_BINS
-        shape = count, CALIBRATION_BINS
-        bins = count * CALIBRATION_BINS
-        # Rows that are wrong and rows that are right beside each other.
-        told = np.bincount(2 * places + correct.astype(np.intp), minlength=2 * bins)
-        wrong, right = told.reshape(*shape, 2).transpose(2, 0, 1)
-        sums = np.bincount(places, confidence, bins).astype(np.float64)
-        return cls(wrong + right, right.copy(), sums.reshape(shape))
+        """Those of `count` stretches; `stretch` says for each row which one it belongs to.
+
+        Rows may come as [stretches, rows] as well, with `stretch` [stretches, 1].
+        """
+        # In place, as floats: each pass over numbers that no near cache holds counts.
+        numbers = confidence * CALIBRATION_BINS
+        np.ceil(numbers, out=numbers)
+        np.clip(numbers, 1, CALIBRATION_BINS, out=numbers)
+        numbers *= 2  # rows that are wrong and rows that are right beside each other
+        numbers += correct
+        numbers += (stretch * CALIBRATION_BINS - 1) * 2
+        places = numbers.astype(np.intp).ravel()
+        shape = count, CALIBRATION_BINS, 2
+        rows = np.bincount(places, minlength=math.prod(shape)).reshape(shape)
+        sums = np.bincount(places, confidence.ravel(), math.prod(shape)).reshape(shape)
+        return cls(rows.sum(axis=-1), rows[..., 1].copy(), sums.sum(axis=-1))
 
     def at(self, index: Any) -> Self:
         """One of several stretches, or some of them by a slice."""

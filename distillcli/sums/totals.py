@@ -47,13 +47,21 @@ class Block:
 def _bins(rows: RowValues, size: int, sides: Sequence[str]) -> dict[str, Calibration]:
     if not sides:
         return {}
-    block = np.flatnonzero(rows.keep) // size
+    count = len(rows.keep) // size
+    stretch = np.flatnonzero(rows.keep) // size
+    if rows.whole:  # a number for each row is another array to go through
+        stretch = np.arange(count)[:, None]
+
+    def cut(name: str) -> Floats:
+        values = rows.kept(name)
+        return values.reshape(count, -1) if rows.whole else values
+
     return {
         side: Calibration.of_each(
-            confidence=rows.kept(f"{side}_confidence"),
-            correct=rows.kept(f"{side}_accuracy"),
-            stretch=block,
-            count=len(rows.keep) // size,
+            confidence=cut(f"{side}_confidence"),
+            correct=cut(f"{side}_accuracy"),
+            stretch=stretch,
+            count=count,
         )
         for side in sides
     }
