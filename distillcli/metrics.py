@@ -150,9 +150,7 @@ def nll_gap(teacher: Logits, student: Logits, labels: Array) -> Array:
     """How much less likely the student finds the label: nats; NaN where it is masked in both."""
     xp = namespace(labels)
     above, below = student.nll(labels), teacher.nll(labels)
-    known = xp.isfinite(below)
-    masked = xp.where(xp.isfinite(above), xp.full_like(above, -math.inf), math.nan)
-    return xp.where(known, above - xp.where(known, below, 0.0), masked)
+    return xp.where(xp.minimum(above, below) < math.inf, above, math.nan) - below
 
 
 def label_probability_gap(teacher: Logits, student: Logits, labels: Array) -> Array:

@@ -126,10 +126,9 @@ class Tile:
         return self.backend.to_device(raw.astype(np.int64))
 
     def _check_range(self, labels: Raw, classes: int) -> None:
-        outside = (labels < 0) | (labels >= classes)
-        if not outside.any():
+        if not labels.size or (labels.min() >= 0 and labels.max() < classes):
             return
-        row = int(np.argmax(outside))
+        row = int(np.argmax((labels < 0) | (labels >= classes)))
         label = labels[row]
         hint = f"the logits are compared by {classes} classes, counted from 0"
         if label < 0:

@@ -64,8 +64,10 @@ def _leave(scores: Logits, found: Array, asked: int, wanted: Wanted) -> None:
         scores.learn_nll(wanted.labels, found[table.NLL_AT])
     if asked & table.ENTROPY:
         entropy = found[table.ENTROPY_AT]
-        doubtful = ~np.isfinite(entropy) & ~scores.bad
-        scores.entropy = mend_entropies(entropy, doubtful, scores)
+        if not _all_finite(entropy):
+            doubtful = ~np.isfinite(entropy) & ~scores.bad
+            mend_entropies(entropy, doubtful, scores)
+        scores.entropy = entropy
 
 
 def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted) -> None:
@@ -90,12 +92,21 @@ def _leave_pair(p: Logits, q: Logits, found: Array, asked: Asked, wanted: Wanted
 
 def _leave_divergence(p: Logits, q: Logits, found: Array, temperature: float) -> None:
     """What a sweep cannot do, scores beyond the range of differences, is no number there."""
-    doubtful = np.isnan(found) & ~p.bad & ~q.bad
-    p.learn(("kl", temperature), q, mend_divergences(found, doubtful, p, q, temperature))
+    if not _all_finite(found):
+        mend_divergences(found, np.isnan(found) & ~p.bad & ~q.bad, p, q, temperature)
+    p.learn(("kl", temperature), q, found)
 
 
 def _leave_distance(
     p: Logits, q: Logits, name: str, found: Array, mend: Callable[..., Array]
 ) -> None:
-    doubtful = ~np.isfinite(found) & p.finite & q.finite
-    p.learn(name, q, mend(found, doubtful, p, q))
+    if not _all_finite(found):
+        mend(found, ~np.isfinite(found) & p.finite & q.finite, p, q)
+    p.learn(name, q, found)
+
+
+def _all_finite(found: Array) -> bool:
+    """Whether no number is infinite or NaN, as their sum tells in one pass; false if it is too
+    large as well."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(found.sum()))

@@ -51,10 +51,17 @@ def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
     """The array that the loops read, and the type of the arithmetic."""
     stored = scores.as_stored
     if stored is not None and stored.element in READ_AS:
-        bits = np.require(stored.bits, requirements=READABLE)
-        return bits.view(READ_AS[stored.element]), np.dtype(stored.dtype)
-    values = np.require(scores.scores, requirements=READABLE)
+        return _lying(stored.bits).view(READ_AS[stored.element]), np.dtype(stored.dtype)
+    values = _lying(scores.scores)
     return values, values.dtype
+
+
+def _lying(array: Array) -> Array:
+    """The array if a loop can read it as it lies, or else a copy."""
+    flags = array.flags  # `require` takes as long as a loop over few rows, even to find nothing
+    if flags.c_contiguous and flags.aligned and flags.writeable:
+        return array
+    return np.require(array, requirements=READABLE)
 
 
 def _classes(numbers: Array | None) -> Array:
