@@ -1,7 +1,6 @@
 """What keeps an HDF5 dataset from being read: values elsewhere, missing, or without bound."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -11,12 +10,11 @@ import numpy as np
 from distillcli.errors import FormatError
 from distillcli.formats.chunks import ChunkTable
 from distillcli.formats.elements import Array, Element
+from distillcli.formats.hdf5.index import each_chunk
 from distillcli.formats.hdf5.plugins import INSTALL, PLUGIN_FILTERS, available
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
-TOLD = 1 << 16  # chunks that are looked at together, of some 300 bytes each
-MOST = np.uint64(2**63 - 1)
 
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
@@ -119,43 +117,23 @@ def chunk_table(
     offsets, sizes = np.full(grid, -1, np.int64), np.zeros(grid, np.int64)
     skipped = np.zeros(grid, np.uint32)
     full = prod(chunk) * element.itemsize
-    found: list[Any] = []
 
-    def take(info: Any) -> None:
-        found.append(info)
-        if len(found) == TOLD:
-            enter()
-
-    def enter() -> None:
-        """Some thousands at once: one by one takes as long as reading them does."""
-        begins, masks, places, lengths = _columns(found)
-        cells = begins // np.array(chunk, np.uint64)
-        inside = (cells < np.array(grid, np.uint64)).all(axis=1)  # or the dataset was made smaller
+    def enter(cells: Sequence[Array], masks: Array, places: Array, lengths: Array) -> None:
+        within = [cell < n for cell, n in zip(cells, grid, strict=True)]
+        inside = np.logical_and.reduce(within)  # or the dataset was made smaller
         absent = (places < 0) | (places > file_size - lengths)
         wrong = lengths != full if not filters else lengths > full + full // 8 + 4096
         for index in np.flatnonzero(inside & (absent | wrong))[:1]:
-            name = f"chunk {cells[index].tolist()}"
+            name = f"chunk {[int(cell[index]) for cell in cells]}"
             if absent[index]:
                 raise FormatError(where, f"is cut short: {name} is not in the file")
             problem = f"{name} takes {lengths[index]:,} bytes for {full:,}"
             raise FormatError(where, f"is damaged: {problem}")
-        to = tuple(cells[inside].astype(np.int64).T)
+        to = tuple(cell[inside].astype(np.int64) for cell in cells)
         offsets[to], sizes[to], skipped[to] = places[inside], lengths[inside], masks[inside]
-        found.clear()
 
-    dataset.chunk_iter(take)
-    if found:
-        enter()
+    each_chunk(dataset, chunk, enter)
     missing = int((offsets < 0).sum())
     if missing:
         raise FormatError(where, f"lacks {missing:,} of its {offsets.size:,} chunks")
     return ChunkTable(chunk, filters, offsets, sizes, skipped)
-
-
-def _columns(found: Sequence[Any]) -> Iterator[Array]:
-    """What the library says of chunks: their first values, the filters left out, places, sizes."""
-    begins, *others = zip(*found, strict=True)
-    flat = np.fromiter(chain.from_iterable(begins), np.uint64)
-    yield flat.reshape(len(found), -1)
-    for column in others:
-        yield np.minimum(np.fromiter(column, np.uint64), MOST).astype(np.int64)
