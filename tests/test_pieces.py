@@ -11,7 +11,7 @@ from distillcli.formats.files import InputFile
 from distillcli.formats.pieces import Pieces, address
 
 SIZE, LINE = 1500, 7
-DATA = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
+DATA = np.random.default_rng(0).integers(0, 256, 3 * SIZE, np.uint8)
 
 
 @pytest.fixture
@@ -20,11 +20,14 @@ def file(tmp_path: Path) -> InputFile:
     return InputFile(str(tmp_path / "x"), "x", "")
 
 
-def lines(file: InputFile, at: np.ndarray) -> np.ndarray:
-    """Lines from these offsets, into every second line of an array; the others stay as they are."""
-    out = np.full((2 * len(at), LINE), 0xAB, np.uint8)
-    to = address(out) + 2 * LINE * np.arange(len(at))
-    file.read_lines(at.astype(np.int64), to, LINE)
+def lines(file: InputFile, at: np.ndarray, each: int = 1) -> np.ndarray:
+    """So many lines from each of these offsets, into every second line of an array; the others stay
+    as they are."""
+    count = each * len(at)
+    out = np.full((2 * count, LINE), 0xAB, np.uint8)
+    to = address(out) + 2 * LINE * np.arange(count)
+    parts = np.stack([to, np.full_like(to, LINE)], axis=-1).reshape(len(at), each, 2)
+    file.read_parts(at.astype(np.int64), parts)
     assert (out[1::2] == 0xAB).all()
     return out[::2]
 
@@ -41,18 +44,19 @@ OFFSETS = {
 }
 
 
+@pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.parametrize("most", [1, 2, 1024])
 @pytest.mark.parametrize("gap", [0, 4, 1 << 16])
 @pytest.mark.parametrize("where", OFFSETS)
 def test_lines_are_those_of_the_file(
-    file: InputFile, where: str, gap: int, most: int, monkeypatch: pytest.MonkeyPatch
+    file: InputFile, where: str, gap: int, most: int, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever lies between them, and however many the system takes at once."""
     monkeypatch.setattr(pieces, "GAP", gap)
     monkeypatch.setattr(pieces, "MOST", most)
-    at = OFFSETS[where]
-    expected = DATA[at[:, None] + np.arange(LINE)]
-    np.testing.assert_array_equal(lines(file, at), expected)
+    at = each * OFFSETS[where]
+    expected = DATA[at[:, None] + np.arange(each * LINE)].reshape(-1, LINE)
+    np.testing.assert_array_equal(lines(file, at, each), expected)
 
 
 @pytest.mark.parametrize("step", [1, 5, 7, 8, 100])

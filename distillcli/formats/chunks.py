@@ -4,6 +4,7 @@ Nothing is unpacked beyond the size of a chunk, whatever the packed bytes would 
 """
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 from distillcli.errors import FormatError
 from distillcli.formats.elements import Array, Element
 from distillcli.formats.files import InputFile
-from distillcli.formats.pieces import address
+from distillcli.formats.pieces import Parts, address
 from distillcli.formats.readers import Grain, boxes
 from distillcli.formats.strided import contiguous_strides
 from distillcli.formats.unpacking import unpack
@@ -56,6 +57,7 @@ class ChunkedArray:
 
     def __post_init__(self) -> None:
         self._held: dict[Cell, Array] = {}
+        self._last = _Last()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,13 +133,8 @@ class ChunkedArray:
             for part, offset in zip(np.split(target, len(offsets), -1), offsets, strict=True):
                 self._copy(int(offset), inside, part)
             return
-        at = offsets + inside[-1].start * self.element.itemsize
-        to = address(target) + line * np.arange(len(offsets))
-        steps = contiguous_strides(self.table.shape, self.element.itemsize)
-        for along, step, stride in zip(inside[:-1], steps, target.strides, strict=False):
-            at = np.add.outer(at, step * np.arange(along.start, along.stop))
-            to = np.add.outer(to, stride * np.arange(along.stop - along.start))
-        self.source.read_lines(at.reshape(-1), to.reshape(-1), line)
+        within, parts = self._last.lines(self.table.shape, inside, target)
+        self.source.read_parts(np.add.outer(offsets, within).reshape(-1), parts)
 
     def _copy(self, offset: int, inside: tuple[slice, ...], target: Array) -> None:
         """A part of one chunk, by way of rows of it that fit into the cache."""
@@ -177,6 +174,44 @@ class ChunkedArray:
         if cut:
             most = max(1, HELD_LIMIT // self.table.bytes(self.element.itemsize))
             self._held = {cell: used[cell] for cell in cut[:most]}
+
+
+class _Last(threading.local):
+    """What `_lines` told a thread: the next part mostly goes to the same places."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[Any, ...] = ()
+
+    def lines(
+        self, chunk: tuple[int, ...], inside: tuple[slice, ...], target: Array
+    ) -> tuple[Array, Parts]:
+        bounds = [(along.start, along.stop) for along in inside]
+        asked = address(target), target.shape, target.strides, bounds
+        if asked != self._asked:
+            self._told, self._asked = _lines(chunk, bounds, target), asked
+        return self._told
+
+
+def _lines(
+    chunk: tuple[int, ...], inside: list[tuple[int, int]], target: Array
+) -> tuple[Array, Parts]:
+    """How one part of each of some chunks, neighbours along the last axis, comes to an array.
+
+    Returns:
+        Where its lines begin in a chunk, or the first of them where nothing lies between; and what
+        follows each such beginning, for all chunks.
+    """
+    *others, (first, last) = inside
+    line, within = (last - first) * target.itemsize, np.array(first * target.itemsize)
+    to = address(target) + line * np.arange(target.shape[-1] // (last - first))
+    steps = contiguous_strides(chunk, target.itemsize)
+    for (start, stop), step, stride in zip(others, steps, target.strides, strict=False):
+        within = np.add.outer(within, step * np.arange(start, stop))
+        to = np.add.outer(to, stride * np.arange(stop - start))
+    within, pieces = within.reshape(-1), np.stack([to, np.full_like(to, line)], axis=-1)
+    if within[-1] - within[0] == line * (len(within) - 1):
+        return within[:1], pieces.reshape(-1, len(within), 2)
+    return within, pieces.reshape(-1, 1, 2)
 
 
 def _cells(

@@ -10,7 +10,7 @@ from typing import Any
 
 from distillcli.errors import ChangedError, DataError, FormatError, MissingError
 from distillcli.formats.inflating import crc32
-from distillcli.formats.pieces import Numbers, read_pieces, rest, runs
+from distillcli.formats.pieces import Numbers, Parts, Pieces, read_pieces, rest, runs
 
 BLOCK = 1 << 16
 BLOCKS = 64
@@ -83,21 +83,25 @@ class InputFile:
                 raise self._cut(offset)
             view, offset = view[got:], offset + got
 
-    def read_lines(self, at: Numbers, to: Numbers, size: int) -> None:
-        """Fill lines of `size` bytes, at the addresses `to`, with what lies at the offsets `at`.
+    def read_parts(self, at: Numbers, parts: Parts) -> None:
+        """Fill the pieces of each part with what lies at its offset in the file.
 
         Raises:
             As `read_into`.
         """
-        for offset, pieces in runs(at, to, size):
-            while len(pieces):
-                try:
-                    got = read_pieces(self._fd, pieces, offset)
-                except OSError as error:
-                    raise self._unreadable(error, offset) from error
-                if got == 0:
-                    raise self._cut(offset)
-                pieces, offset = rest(pieces, got), offset + got
+        for offset, size, pieces in runs(at, parts):
+            while (got := self._got(pieces, offset)) < size:
+                pieces, offset, size = rest(pieces, got), offset + got, size - got
+
+    def _got(self, pieces: Pieces, offset: int) -> int:
+        """How many bytes have come to pieces."""
+        try:
+            got = read_pieces(self._fd, pieces, offset)
+        except OSError as error:
+            raise self._unreadable(error, offset) from error
+        if got == 0:
+            raise self._cut(offset)
+        return got
 
     def read(self, count: int, offset: int) -> bytes:
         """Up to `count` bytes from `offset` on: fewer only at the end of the file."""

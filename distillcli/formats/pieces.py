@@ -9,17 +9,19 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 MOST = os.sysconf("SC_IOV_MAX")  # pieces that one call takes
-RARE = 64  # lines: where there are fewer gaps than one in so many, each is worth a call
+RARE = 64  # pieces: where there are fewer gaps than one in so many, each is worth a call
 GAP = 1 << 16  # bytes: reading over a gap this small costs less than another call
 
 # int64 [n, 2], in C order: an address and the bytes that go there. The same as an array of the
 # system's `struct iovec` on machines of 64 bits.
 Pieces = npt.NDArray[np.int64]
+Parts = npt.NDArray[np.int64]  # int64 [parts, n, 2], in C order: pieces that are all of one size
 Numbers = npt.NDArray[np.int64]
 
 _rubbish = np.empty(GAP, np.uint8)
@@ -30,43 +32,44 @@ def address(array: npt.NDArray[np.generic]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def runs(at: Numbers, to: Numbers, size: int) -> Iterator[tuple[int, Pieces]]:
-    """How to read one or more lines of `size` bytes from the offsets `at` to the addresses `to`.
+def runs(at: Numbers, parts: Parts) -> Iterator[tuple[int, int, Pieces]]:
+    """How to read parts of a file, at the offsets `at`, each to pieces that it fills in order.
 
-    Lines that follow each other in the file are read at once, and over many small gaps.
+    Parts that follow each other in the file are read at once, and over many small gaps.
 
-    Yields: the offset of a run of lines, and its pieces.
+    Yields: for each call an offset, the bytes from there on, and the pieces that they go to.
     """
-    gaps = at[1:] - at[:-1] - size
-    cuts = np.flatnonzero(gaps) + 1
-    if len(cuts) * RARE > len(at):
-        cuts = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1
-    pieces = np.empty((len(at), 2), np.int64)
-    pieces[:, 0], pieces[:, 1] = to, size
-    for first, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(at)], strict=True):
-        between = gaps[first : stop - 1]
-        whole = pieces[first:stop]
-        yield int(at[first]), _over(between, whole) if between.any() else whole
+    each, line = parts.shape[1], int(parts[0, 0, 1])
+    gaps = at[1:] - at[:-1] - each * line
+    cuts, over = np.flatnonzero(gaps) + 1, False
+    if len(cuts) * RARE > parts.size // 2:
+        cuts, over = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1, True
+    for first, stop in pairwise([0, *cuts.tolist(), len(at)]):
+        offset, pieces = int(at[first]), parts[first:stop].reshape(-1, 2)
+        if over:
+            pieces = _over(gaps[first : stop - 1], each, pieces)
+        for start in range(0, len(pieces), MOST):
+            some = pieces[start : start + MOST]
+            size = int(some[:, 1].sum()) if over else line * len(some)
+            yield offset, size, some
+            offset += size
 
 
-def _over(gaps: Numbers, pieces: Pieces) -> Pieces:
-    """The pieces, and what lies between them."""
+def _over(gaps: Numbers, each: int, pieces: Pieces) -> Pieces:
+    """The pieces, and what lies between so many of them and the next."""
     after = np.flatnonzero(gaps)
     between = np.empty((len(after), 2), np.int64)
     between[:, 0], between[:, 1] = address(_rubbish), gaps[after]
-    return np.insert(pieces, after + 1, between, axis=0)
+    return np.insert(pieces, each * (after + 1), between, axis=0)
 
 
 def rest(pieces: Pieces, done: int) -> Pieces:
-    """What is left of pieces of which the first `done` bytes have been filled."""
-    if done == int(pieces[:MOST, 1].sum()):
-        return pieces[MOST:]
+    """What is left of pieces of which the first `done` bytes have been filled, but not all."""
     ends = np.cumsum(pieces[:, 1])
     first = int(np.searchsorted(ends, done, "right"))
     left = pieces[first:].copy()
-    if len(left):
-        begun = done - (int(ends[first - 1]) if first else 0)
-        left[0] += (begun, -begun)
+    begun = done - (int(ends[first - 1]) if first else 0)
+    left[0] += (begun, -begun)
     return left
 
 
@@ -86,12 +89,13 @@ _preadv = _found()
 
 
 def read_pieces(fd: int, pieces: Pieces, offset: int) -> int:
-    """Fill pieces with the bytes from `offset` on: how many were read, 0 at the end of the file.
+    """Fill pieces, MOST at most, with the bytes from `offset` on: how many were read.
+
+    None are at the end of the file.
 
     Raises:
         OSError: the disk does not deliver.
     """
-    pieces = pieces[:MOST]
     if _preadv is None:
         views = [(ctypes.c_char * size).from_address(to) for to, size in pieces.tolist()]
         return os.preadv(fd, views, offset)
