@@ -1,6 +1,6 @@
 """`python -m distillcli` is `distill`."""
 
-from distillcli.cli import main
+from distillcli.cli import process
 
 if __name__ == "__main__":
-    main()
+    process()

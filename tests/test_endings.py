@@ -22,9 +22,9 @@ FILES = ("--per-row", "rows.npy", "--export", "csv=out.csv", "--export", "jsonl=
 # The mark is the last thing before our own code begins; what Python does before is not ours.
 START = """
 import os
-from distillcli.cli import main
+from distillcli.cli import process
 os.write(int(os.environ["MARK"]), b"x")
-main()
+process()
 """
 
 
@@ -141,14 +141,14 @@ def test_an_interrupt_that_is_ignored(folder: Path) -> None:
 
 
 AT_THE_END = """
-import atexit, sys
-from distillcli.cli import main
+import atexit
+from distillcli.cli import process
 class Slow:
     def __del__(self):
         print("taken apart")
 slow = Slow()
 atexit.register(print, "last words")
-main()
+process()
 """
 
 

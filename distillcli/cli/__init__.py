@@ -7,16 +7,27 @@ before anything else.
 OBJECTS = 500_000  # made and not yet freed: then it is worth looking for circles of garbage
 
 
-def main() -> None:
-    """The entry point of `distill`."""
-    # `signal` itself takes 10 ms to load, in which an interrupt would be a stack trace.
-    import _signal  # type: ignore[import-not-found]
+def process() -> None:
+    """The entry point of `distill`: the process is there for one command."""
     import gc
-    import os
 
     # Of what is made while modules are loaded nothing is garbage: to look through it every 700
     # objects is a tenth of a short command.
     gc.set_threshold(OBJECTS)
+    try:
+        main()
+    except SystemExit as ended:
+        from distillcli.cli import outcomes
+
+        outcomes.leave(ended.code)
+        raise
+
+
+def main() -> None:
+    """Do what the command line says, and raise SystemExit."""
+    # `signal` itself takes 10 ms to load, in which an interrupt would be a stack trace.
+    import _signal  # type: ignore[import-not-found]
+    import os
 
     def end(number: int, frame: object) -> None:
         word, code = (b"interrupted", 130) if number == _signal.SIGINT else (b"terminated", 143)
@@ -28,14 +39,10 @@ def main() -> None:
             _signal.signal(number, end)
 
     try:
-        from distillcli.cli import outcomes, program, signals
+        from distillcli.cli import program, signals
 
-        try:
-            with signals.caught():
-                program.run()
-        except SystemExit as ended:
-            outcomes.leave(ended.code)
-            raise
+        with signals.caught():
+            program.run()
     except MemoryError:
         os.write(2, b"distill: error: not enough memory to begin\n")
         os._exit(2)

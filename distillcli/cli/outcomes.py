@@ -47,11 +47,10 @@ def leave(code: object) -> None:
     """End the process at once, with what was said and done for the end of it: the interpreter
     takes up to half a second to free one by one what is gone anyway.
 
-    It returns where somebody must see to the end: who has put another output in place of the
-    process's own, who traces or profiles it, or the interpreter, if an output takes nothing more.
+    It returns where somebody must see to the end: who traces or profiles the process, or the
+    interpreter, if an output takes nothing any more.
     """
-    followed = sys.gettrace() is not None or sys.getprofile() is not None
-    if followed or not isinstance(code, int) or sys.stdout is not sys.__stdout__:
+    if not isinstance(code, int) or sys.gettrace() is not None or sys.getprofile() is not None:
         return
     atexit._run_exitfuncs()
     try:
