@@ -18,8 +18,9 @@ from distillcli.kernels.wanted import Wanted
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
-# Finds what is asked about the same rows of one side, or of two, and leaves it in a table.
-Sweep = Callable[[Sequence[Logits], Asked, Array], None]
+# Finds what is asked about one side, or about two, at the rows from a first one up to a last, and
+# leaves it in the part of a table that is theirs.
+Sweep = Callable[[Sequence[Logits], Asked, int, int, Array], None]
 
 
 def fill(wanted: Wanted, sweep: Sweep) -> None:
@@ -34,8 +35,7 @@ def _fill(sides: tuple[Logits, ...], wanted: Wanted, sweep: Sweep) -> None:
     asked = Asked.of(sides, wanted)
     found = np.empty((asked.columns, sides[0].shape[0]))  # what is not asked for is left as it is
     for start, stop in _pieces(sides):
-        parts = [side.part(start, stop) for side in sides]
-        sweep(parts, asked.part(start, stop), found[:, start:stop])
+        sweep(sides, asked, start, stop, found[:, start:stop])
     for index, scores in enumerate(sides):
         own = found[table.SIDE * index : table.SIDE * (index + 1)]
         _leave(scores, own, asked.of_sides[index], wanted)

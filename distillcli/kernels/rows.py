@@ -38,13 +38,13 @@ P, Q = 0, 1  # the sides of a pair
 BOTH = slice(None)
 
 
-def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
-    """What is asked about rows of one side, or of both, left in a table.
+def sweep(sides: Sequence[Logits], asked: Asked, start: int, stop: int, found: Array) -> None:
+    """What is asked about the rows `start` to `stop` of one side, or of both, left in a table.
 
     A row that the fast form cannot do within the bounds goes through the plain functions, whatever
     rows lie beside it: masked classes, near-equal distributions, temperatures near zero.
     """
-    sheet = _Sheet(sides)
+    sheet, asked = _Sheet([side.part(start, stop) for side in sides]), asked.part(start, stop)
     if len(sides) == 2:
         _find_distances(sheet, asked.of_pair, found[table.PAIR :])
     for index, of_side in enumerate(asked.of_sides):

@@ -30,7 +30,9 @@ class Unread:
 
     def rows(self, start: int, stop: int) -> Array:
         """Some rows; of those that have been read whole, a part."""
-        return self.whole[start:stop, :] if "whole" in vars(self) else self.read(start, stop)
+        if "whole" in vars(self) or stop - start == self.shape[0]:
+            return self.whole[start:stop, :]
+        return self.read(start, stop)
 
 
 @dataclass(frozen=True)

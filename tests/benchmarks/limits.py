@@ -103,7 +103,7 @@ def loops(teacher: Any, student: Any, labels: Any) -> None:
         labels=labels,
     )
     found = _buffers.table(asked.columns, len(teacher))
-    sweeping.sweep([Logits(teacher), Logits(student)], asked, found)
+    sweeping.sweep([Logits(teacher), Logits(student)], asked, 0, len(teacher), found)
 
 
 # And over how many bytes each goes at once: as many as are best for it.

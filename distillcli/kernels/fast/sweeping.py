@@ -21,12 +21,12 @@ READABLE: tuple[Literal["C", "A", "W"], ...] = ("C", "A", "W")
 NO_CLASSES = np.empty(0, np.int64)
 
 
-def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
-    """What is asked about rows of one side, or of both, left in a table.
+def sweep(sides: Sequence[Logits], asked: Asked, start: int, stop: int, found: Array) -> None:
+    """What is asked about the rows `start` to `stop` of one side, or of both, left in a table.
 
     What the loops cannot do within the bounds is NaN there.
     """
-    read = [_readable(scores) for scores in sides]
+    read = [_readable(scores, start, stop) for scores in sides]
     dtype = np.result_type(*(arithmetic for _, arithmetic in read))
     classes = sides[0].shape[1]
     loops: Any = narrow if classes < NARROW else wide
@@ -39,20 +39,21 @@ def sweep(sides: Sequence[Logits], asked: Asked, found: Array) -> None:
         asked.of_pair,
         asked.of_sides[0],
         asked.of_sides[-1],
-        _classes(asked.tops),
-        _classes(asked.labels),
+        _classes(asked.tops, start, stop),
+        _classes(asked.labels, start, stop),
         *_places.of(loops, classes, len(found), dtype),
         asked.filled,
         found,
     )
 
 
-def _readable(scores: Logits) -> tuple[Array, np.dtype[Any]]:
-    """The array that the loops read, and the type of the arithmetic."""
+def _readable(scores: Logits, start: int, stop: int) -> tuple[Array, np.dtype[Any]]:
+    """The rows as the loops read them, and the type of the arithmetic."""
     stored = scores.as_stored
     if stored is not None and stored.element in READ_AS:
-        return _lying(stored.bits).view(READ_AS[stored.element]), np.dtype(stored.dtype)
-    values = _lying(scores.scores)
+        bits = _lying(stored.rows(start, stop))
+        return bits.view(READ_AS[stored.element]), np.dtype(stored.dtype)
+    values = _lying(scores.scores[start:stop])
     return values, values.dtype
 
 
@@ -64,8 +65,8 @@ def _lying(array: Array) -> Array:
     return np.require(array, requirements=READABLE)
 
 
-def _classes(numbers: Array | None) -> Array:
-    return NO_CLASSES if numbers is None else np.ascontiguousarray(numbers, np.int64)
+def _classes(numbers: Array | None, start: int, stop: int) -> Array:
+    return NO_CLASSES if numbers is None else np.ascontiguousarray(numbers[start:stop], np.int64)
 
 
 class _Places(threading.local):
