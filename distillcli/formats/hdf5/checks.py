@@ -33,8 +33,12 @@ def require_values(dataset: Any, where: str) -> None:
         raise FormatError(where, "holds nothing (a null dataspace)")
 
 
-def check_storage(dataset: Any, plist: Any, element: Element, where: str) -> None:
-    """Refuse values that lie elsewhere, are not there, or unpack without bound."""
+def check_storage(dataset: Any, plist: Any, element: Element, where: str) -> int:
+    """Refuse values that lie elsewhere, are not there, or unpack without bound.
+
+    Returns:
+        How many chunks there are.
+    """
     layout = plist.get_layout()
     if layout == h5py.h5d.VIRTUAL:
         raise FormatError(where, "is a virtual dataset", "copy it into a plain one: h5repack")
@@ -43,12 +47,12 @@ def check_storage(dataset: Any, plist: Any, element: Element, where: str) -> Non
             where, "keeps its values in other files", "copy it into one file: h5repack"
         )
     declared = prod(dataset.shape) * element.itemsize
-    stored = dataset.get_storage_size()
-    if declared > BOMB_SIZE and declared > BOMB_RATIO * stored:
+    if declared > BOMB_SIZE and declared > BOMB_RATIO * (stored := dataset.get_storage_size()):
         problem = f"declares {declared:,} bytes, of which {stored:,} are stored"
         raise FormatError(where, f"{problem}: more than any real data would")
     if layout == h5py.h5d.CHUNKED and declared:
-        _check_chunks(dataset, plist.get_chunk(), element, where)
+        return _chunks(dataset, plist.get_chunk(), element, where)
+    return 0
 
 
 def filters(plist: Any, where: str) -> tuple[str, ...]:
@@ -88,16 +92,17 @@ def filter_name(number: int) -> str:
     return _FILTERS.get(number, plugin)
 
 
-def _check_chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where: str) -> None:
+def _chunks(dataset: Any, chunk: tuple[int, ...], element: Element, where: str) -> int:
     size = prod(chunk) * element.itemsize
     if size > CHUNK_LIMIT:
         problem = f"has chunks of {size >> 20:,} MiB; at most {CHUNK_LIMIT >> 20} are accepted"
         raise FormatError(where, problem, "write it in smaller chunks: h5repack -l CHUNK=...")
     expected = prod(_grid(dataset.shape, chunk))
-    present = dataset.get_num_chunks()
+    present = int(dataset.get_num_chunks())
     if present < expected:
         problem = f"lacks {expected - present:,} of its {expected:,} chunks"
         raise FormatError(where, problem, "its writer may have been stopped; write it again")
+    return present
 
 
 def _grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,12 +112,13 @@ def _grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
 def chunk_table(
     dataset: Any,
     chunk: tuple[int, ...],
+    count: int,
     filters: tuple[str, ...],
     element: Element,
     file_size: int,
     where: str,
 ) -> ChunkTable:
-    """Where every chunk lies, checked against the file's size and the size of a chunk."""
+    """Where each of `count` chunks lies, held against the file's size and the size of a chunk."""
     grid = _grid(dataset.shape, chunk)
     offsets, sizes = np.full(grid, -1, np.int64), np.zeros(grid, np.int64)
     skipped = np.zeros(grid, np.uint32)
@@ -132,7 +138,7 @@ def chunk_table(
         to = tuple(cell[inside].astype(np.int64) for cell in cells)
         offsets[to], sizes[to], skipped[to] = places[inside], lengths[inside], masks[inside]
 
-    each_chunk(dataset, chunk, enter)
+    each_chunk(dataset, chunk, count, enter)
     missing = int((offsets < 0).sum())
     if missing:
         raise FormatError(where, f"lacks {missing:,} of its {offsets.size:,} chunks")

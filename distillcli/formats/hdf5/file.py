@@ -76,7 +76,7 @@ class OpenFile:
             element, swapped = element_type(dataset.get_type(), declared, where)
             require_values(dataset, where)
             plist = dataset.get_create_plist()
-            check_storage(dataset, plist, element, where)
+            count = check_storage(dataset, plist, element, where)
             layout, packing = plist.get_layout(), filters(plist, where)
             known = tuple(dataset.shape), element, swapped
             if layout == h5py.h5d.CONTIGUOUS:
@@ -85,7 +85,7 @@ class OpenFile:
                 return Unpacked(*known, prod(dataset.shape) * element.itemsize)
             if set(packing) in _UNPACKED_HERE:
                 chunk = plist.get_chunk()
-                table = chunk_table(dataset, chunk, packing, element, self._size, where)
+                table = chunk_table(dataset, chunk, count, packing, element, self._size, where)
                 return Chunked(*known, table)
             return Unpacked(*known, prod(plist.get_chunk()) * element.itemsize)
 

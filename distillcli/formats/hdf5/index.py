@@ -41,10 +41,10 @@ class _Unusual(Exception):
     """The index is none that is read here."""
 
 
-def each_chunk(dataset: Any, chunk: tuple[int, ...], take: Take) -> None:
-    """Hand over all chunks; some of them twice, perhaps."""
+def each_chunk(dataset: Any, chunk: tuple[int, ...], count: int, take: Take) -> None:
+    """Hand over all chunks, which the library has counted; some of them twice, perhaps."""
     try:
-        _of_tree(dataset, chunk, take)
+        _of_tree(dataset, chunk, count, take)
     except _Unusual:
         _of_library(dataset, chunk, take)
 
@@ -73,7 +73,7 @@ def _signed(numbers: Array) -> Array:
     return np.minimum(numbers, MOST).astype(np.int64)
 
 
-def _of_tree(dataset: Any, chunk: tuple[int, ...], take: Take) -> None:
+def _of_tree(dataset: Any, chunk: tuple[int, ...], count: int, take: Take) -> None:
     file = h5py.h5i.get_file_id(dataset)
     plan, driver = file.get_create_plist(), file.get_access_plist().get_driver()
     header, beyond = h5py.h5g.get_objinfo(dataset, b".").objno  # h5o.get_info looks at all nodes
@@ -81,7 +81,6 @@ def _of_tree(dataset: Any, chunk: tuple[int, ...], take: Take) -> None:
         raise _Unusual("places are not told as numbers of 8 bytes from the beginning of the file")
     fd, shape = file.get_vfd_handle(), (*chunk, dataset.get_type().get_size())
     root = _root(fd, header, shape)
-    count = dataset.get_num_chunks()
     for found in _leaves(fd, root, len(shape), count):
         *begins, last = found["begin"].T
         cells = [begin // size for begin, size in zip(begins, chunk, strict=True)]
