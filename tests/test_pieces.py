@@ -92,6 +92,9 @@ def test_lines_are_gathered_into_few_calls(
     monkeypatch.setattr(pieces, "GAP", 10)
     lines(file, np.array([0, 7, 14, 31, 49, 56]))
     assert calls == [5, 2]
+    monkeypatch.setattr(pieces, "_over", None)  # where all gaps are wide, nothing is put between
+    lines(file, np.array([0, 7, 31, 60, 67, 91]))
+    assert calls == [5, 2, 2, 1, 2, 1]
 
 
 def test_a_file_that_was_cut(file: InputFile) -> None:

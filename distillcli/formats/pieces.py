@@ -43,7 +43,8 @@ def runs(at: Numbers, parts: Parts) -> Iterator[tuple[int, int, Pieces]]:
     gaps = at[1:] - at[:-1] - each * line
     cuts, over = np.flatnonzero(gaps) + 1, False
     if len(cuts) * RARE > parts.size // 2:
-        cuts, over = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1, True
+        wide = np.flatnonzero((gaps < 0) | (gaps > GAP)) + 1
+        cuts, over = wide, len(wide) < len(cuts)
     for first, stop in pairwise([0, *cuts.tolist(), len(at)]):
         offset, pieces = int(at[first]), parts[first:stop].reshape(-1, 2)
         if over:
