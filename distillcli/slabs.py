@@ -27,7 +27,7 @@ from distillcli.errors import DataError
 from distillcli.formats import Reader
 
 LEAST = 2**17  # bytes of a tile: less is not worth a read of its own
-COMPUTED = 2, 8  # slabs at once, at least and at most: one being computed, one being finished
+COMPUTED = 2, 16  # slabs at once, at least and at most: one being computed, one being finished
 
 T = TypeVar("T")
 

@@ -211,7 +211,7 @@ def test_what_a_thread_reads_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("npy", 64, 1, (64, 2)),
         ("npy", 64, 8, (64, 6)),
-        ("npy", 64, 100, (64, 8)),
+        ("npy", 64, 100, (64, 16)),
         ("npy", 192, 3, (192, 6)),
         ("chunks of parts of rows", 64, 2, (192, 4)),
         ("gzip", 64, 8, (64, 2)),

@@ -14,7 +14,7 @@ TILE_BYTES = 2**20  # smaller ones lie in a nearer cache, but Python's part of t
 # Python's part of the work is the smaller the larger the tile. So a slab that nobody must hold is
 # larger, and is cut into few tiles.
 SWEPT_SLAB = 4  # times the bytes of others
-SWEPT_TILES = 4
+SWEPT_TILES = 2
 PIECE_ROWS = 2**16  # read and swept over at once, at most
 TILE_ROWS = 16384  # at most; a power of two, so that tiles and blocks of rows fit into each other
 PRODUCT_ROWS = 512  # at least, where rows are multiplied by a matrix that must be read each time
