@@ -18,6 +18,7 @@ from distillcli.kernels.fast.scalars import (
     log_ratio,
     logarithm,
     number,
+    prefetch,
     share_of_divergence,
 )
 from distillcli.kernels.table import (
@@ -52,6 +53,7 @@ from distillcli.kernels.table import (
 )
 
 LANES = 128
+LINE = 64  # bytes that come from memory at once
 
 
 def places(classes, columns, dtype):
@@ -93,6 +95,10 @@ def sweep(
     tempered = group[TEMPERED:]
     for start in range(0, len(p), LANES):
         count = min(LANES, len(p) - start)
+        if start + LANES < len(p):
+            _expect(p, start + LANES)
+            if paired:
+                _expect(q, start + LANES)
         tempered[:] = 0.0
         masked = _look(p[start : start + count], scratch[0], of_p, one, work)
         if of_p & NLL:
@@ -131,6 +137,15 @@ def sweep(
             into, out = table[column, start : start + count], group[column]
             for lane in range(count):
                 into[lane] = out[lane]
+
+
+@compiled
+def _expect(rows, start):
+    """Have the rows of a group brought near while the one before is computed: classes that are
+    gathered from many rows are no stream that a processor foresees."""
+    first = rows[start]
+    for place in range(0, LANES * rows.shape[1], LINE // rows.itemsize):
+        prefetch(first, place)  # type: ignore[call-arg]  # the first is numba's
 
 
 @compiled
