@@ -82,6 +82,25 @@ def test_a_chunk_that_is_not_in_the_file(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.parametrize("before", [0, 512])
+@pytest.mark.parametrize("way", ["tree", "library"])
+def test_a_chunk_that_lies_nowhere(
+    tmp_path: Path, way: str, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, also where the library takes its place for one in what stands before all."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="earliest", userblock_size=before) as file:
+        _many(file, 10)
+    data = bytearray(path.read_bytes())
+    leaf = next(at for at in _nodes(bytes(data)) if data[at + 5] == 0)
+    data[leaf + 56 : leaf + 64] = b"\xff" * 8
+    path.write_bytes(data)
+    if way == "library":
+        monkeypatch.setattr(index, "_of_tree", _unusual)
+    with pytest.raises(FormatError, match="is not in the file|lacks 1 of its 20 chunks"):
+        table_of(path)
+
+
 def _many(file: h5py.File, rows: int = 700, **options: object) -> h5py.Dataset:
     """Chunks that need a tree of two levels, or of three (of 5,000 rows and more)."""
     values = np.arange(rows * 3, dtype="<f4").reshape(rows, 3)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,38 @@ def test_a_full_disk_under_stdout(folder: Path, arguments: tuple[str, ...]) -> N
     assert re.fullmatch(
         r"distill: error: standard output: .*No space left on device\n", done.stderr
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("where", ["&-", "/dev/full"])
+def test_nowhere_for_notes(folder: Path, where: str) -> None:
+    """A closed or full stderr costs no result."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" 2>{where}', "sh", *command(*QUICK, "--format", "json")],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["rows"] == ROWS
+
+
+def test_a_pipe_that_would_not_wait(folder: Path) -> None:
+    """What does not fit into it at once waits until somebody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    one_row = (*QUICK, "--batch-size", "1", "--all-batches", "--format", "json")
+    rng = np.random.default_rng(0)
+    names = ("teacher", "student")
+    saved(folder, "float32", **{name: rng.normal(size=(3000, 3)) for name in names})
+    with subprocess.Popen(command(*one_row), stdout=writing, stderr=subprocess.PIPE) as running:
+        os.close(writing)
+        time.sleep(2)
+        with open(reading) as pipe:
+            text = pipe.read()
+    assert running.returncode == 0
+    assert len(text) > 1 << 17
+    assert len(json.loads(text)["batches"]) == 3000
 
 
 def test_a_closed_stdout(folder: Path) -> None:

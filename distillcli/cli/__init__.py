@@ -1,7 +1,7 @@
 """The command line: one file per command, the options they share, and how each of them ends.
 
-The commands are registered in `program`. Nothing is imported here: an interrupt is taken care of
-before anything else.
+The commands are registered in `program`. Nothing that takes time is imported here: an interrupt is
+taken care of before anything else.
 """
 
 OBJECTS = 500_000  # made and not yet freed: then it is worth looking for circles of garbage
@@ -10,7 +10,14 @@ OBJECTS = 500_000  # made and not yet freed: then it is worth looking for circle
 def process() -> None:
     """The entry point of `distill`: the process is there for one command."""
     import gc
+    import os
+    import sys
 
+    if sys.stderr is None:  # a file that is opened must not get its number
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.set_blocking(stream.fileno(), True)  # what a pipe cannot take at once would be lost
     # Of what is made while modules are loaded nothing is garbage: to look through it every 700
     # objects is a tenth of a short command.
     gc.set_threshold(OBJECTS)

@@ -50,7 +50,7 @@ def leave(code: object) -> None:
     It returns where somebody must see to the end: who traces or profiles the process, or the
     interpreter, if an output takes nothing any more.
     """
-    if not isinstance(code, int) or sys.gettrace() is not None or sys.getprofile() is not None:
+    if not isinstance(code, int) or _is_followed():
         return
     atexit._run_exitfuncs()
     try:
@@ -60,6 +60,13 @@ def leave(code: object) -> None:
     except (OSError, ValueError):
         return
     os._exit(code)
+
+
+def _is_followed() -> bool:
+    """Whether somebody traces or profiles the process."""
+    monitoring = getattr(sys, "monitoring", None)  # from Python 3.12 on, with room for six tools
+    tools = [] if monitoring is None else [monitoring.get_tool(number) for number in range(6)]
+    return any(one is not None for one in (sys.gettrace(), sys.getprofile(), *tools))
 
 
 def outcome(error: BaseException, *, debug: bool = False) -> tuple[DistillError, int]:

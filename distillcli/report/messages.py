@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from rich.text import Text
@@ -21,13 +22,15 @@ def print_error(
 
 
 def print_warning(text: str, stream: TextIO | None = None, *, color: bool | None = None) -> None:
-    """Write `distill: warning: text`."""
-    _print("warning", "bold yellow", text, stream, color)
+    """Write `distill: warning: text`; a full stream costs no result."""
+    with suppress(OSError):
+        _print("warning", "bold yellow", text, stream, color)
 
 
 def print_note(text: str, stream: TextIO | None = None, *, color: bool | None = None) -> None:
-    """Write `distill: note: text`."""
-    _print("note", "bold", text, stream, color)
+    """Write `distill: note: text`; a full stream costs no result."""
+    with suppress(OSError):
+        _print("note", "bold", text, stream, color)
 
 
 def print_facts(

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -103,8 +104,9 @@ class Progress:
 
     def _line(self, message: str) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(encodable(f"distill: {self._label}: {message}\n", encoding))
-        self._stream.flush()
+        with suppress(OSError):  # a full stderr costs no result
+            self._stream.write(encodable(f"distill: {self._label}: {message}\n", encoding))
+            self._stream.flush()
 
     def _draw(self, now: float) -> None:
         if self._bar is None:

@@ -42,7 +42,8 @@ class Calibration:
         # In place, as floats: each pass over numbers that no near cache holds counts.
         numbers = confidence * CALIBRATION_BINS
         np.ceil(numbers, out=numbers)
-        np.clip(numbers, 1, CALIBRATION_BINS, out=numbers)
+        np.fmin(numbers, CALIBRATION_BINS, out=numbers)  # with what is no number
+        np.maximum(numbers, 1, out=numbers)
         numbers *= 2  # rows that are wrong and rows that are right beside each other
         numbers += correct
         numbers += (stretch * CALIBRATION_BINS - 1) * 2
@@ -50,7 +51,7 @@ class Calibration:
         shape = count, CALIBRATION_BINS, 2
         rows = np.bincount(places, minlength=math.prod(shape)).reshape(shape)
         sums = np.bincount(places, confidence.ravel(), math.prod(shape)).reshape(shape)
-        return cls(rows.sum(axis=-1), rows[..., 1].copy(), sums.sum(axis=-1))
+        return cls(rows.sum(axis=-1), rows[..., 1].copy(), sums.sum(axis=-1, dtype=np.float64))
 
     def at(self, index: Any) -> Self:
         """One of several stretches, or some of them by a slice."""

@@ -15,6 +15,7 @@ from distillcli.formats.hdf5.plugins import INSTALL, PLUGIN_FILTERS, available
 
 BOMB_SIZE, BOMB_RATIO = 4 << 30, 1000
 CHUNK_LIMIT = 256 << 20
+SUPERBLOCK = 48  # bytes that a file begins with, at least
 
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
@@ -123,11 +124,13 @@ def chunk_table(
     offsets, sizes = np.full(grid, -1, np.int64), np.zeros(grid, np.int64)
     skipped = np.zeros(grid, np.uint32)
     full = prod(chunk) * element.itemsize
+    # The library adds what stands before the file's own beginning even to the place of nothing.
+    least = h5py.h5i.get_file_id(dataset).get_create_plist().get_userblock() + SUPERBLOCK
 
     def enter(cells: Sequence[Array], masks: Array, places: Array, lengths: Array) -> None:
         within = [cell < n for cell, n in zip(cells, grid, strict=True)]
         inside = np.logical_and.reduce(within)  # or the dataset was made smaller
-        absent = (places < 0) | (places > file_size - lengths)
+        absent = (places < least) | (places > file_size - lengths)
         wrong = lengths != full if not filters else lengths > full + full // 8 + 4096
         for index in np.flatnonzero(inside & (absent | wrong))[:1]:
             name = f"chunk {[int(cell[index]) for cell in cells]}"

@@ -53,6 +53,8 @@ def _of_library(dataset: Any, chunk: tuple[int, ...], take: Take) -> None:
     found: list[Any] = []
 
     def one(info: Any) -> None:
+        if None in info:  # it lies nowhere; so it is one of those that are lacking
+            return
         found.append(info)
         if len(found) == TOLD:
             enough()
