@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 # Scores that are computed again at once, with several copies in float64: these stay in the cache,
 # and the system is not asked for their memory again and again.
-AT_ONCE = 2**16
+AT_ONCE = 2**17
 
 
 class Rows(Protocol):

@@ -55,15 +55,16 @@ def log_ratio(p: "Logits", q: "Logits", temperature: float) -> Array:
     """
     soft_p, soft_q = p.softened(temperature), q.softened(temperature)
     constant = (widen(p.max) - widen(q.max)) / temperature + soft_p.log_total - soft_q.log_total
-    gap = _unmasked(p.scores)
-    gap -= _unmasked(q.scores)
+    gap = _unmasked(p.scores) - _unmasked(q.scores)
     gap *= 1.0 / temperature
     gap -= constant[:, None]
     return gap
 
 
 def _unmasked(scores: Array) -> Array:
-    return at_least(widen(scores), MASKED_SCORE)
+    """Scores in float64, finite ones in place of those that mask a class, if there are any."""
+    is_free = bool(namespace(scores).min(scores) > -math.inf)
+    return widen(scores) if is_free else at_least(widen(scores), MASKED_SCORE)
 
 
 def weighted_by_p(
@@ -80,14 +81,19 @@ def weighted_by_p(
     the part of Q that P * exp(-gap) does not reach. It is also right where P underflows to 0.
     """
     soft_p, soft_q = p.softened(temperature), q.softened(temperature)
-    terms = term(at_least(gap, LOWEST_GAP))
+    xp = namespace(gap)
+    far = (xp.min(gap, axis=-1) < LOWEST_GAP) | (xp.min(soft_p.exps, axis=-1) == 0)
+    any_far = bool(xp.any(far))  # or else there is less to do
+    terms = term(at_least(gap, LOWEST_GAP) if any_far else gap)
     terms *= soft_p.exps
     near = row_sum(terms) / soft_p.total
+    if not any_far:
+        return at_least(near, 0.0)
     # As shares of the exponentials of q.
     unreached = scale_rows(soft_p.exps, -math.exp(-LOWEST_GAP) * (soft_q.total / soft_p.total))
     unreached += soft_q.exps
     beyond = row_sum(at_least(unreached, 0.0)) / soft_q.total
-    return at_least(near + tail * beyond, 0.0)
+    return at_least(xp.where(far, near + tail * beyond, near), 0.0)
 
 
 def probability_gap(p: "Logits", q: "Logits", temperature: float) -> Array:
