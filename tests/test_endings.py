@@ -17,6 +17,7 @@ from runs import ROOT
 from test_hostile import sparse
 
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SCORE = ("score", "--teacher", "t.npy", "--student", "s.npy", "--device", "cpu")
 FILES = ("--per-row", "rows.npy", "--export", "csv=out.csv", "--export", "jsonl=out.jsonl")
 # The mark is the last thing before our own code begins; what Python does before is not ours.
@@ -51,7 +52,7 @@ def ended(
         text=True,
         cwd=folder,
         pass_fds=[writing],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MARK": str(writing)},
+        env={**ENVIRONMENT, "MARK": str(writing)},
     ) as running:
         os.close(writing)
         os.read(reading, 1)
@@ -156,8 +157,7 @@ process()
 def test_the_end_of_the_interpreter(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """What is registered for the end is done, what is gone anyway is not taken apart first."""
     run = [sys.executable, "-c", AT_THE_END, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
     version = arguments == ("--version",)
     assert done.returncode == (0 if version else 2)
     assert done.stdout.splitlines()[-1] == "last words"
@@ -168,8 +168,7 @@ def test_the_end_of_the_interpreter(tmp_path: Path, arguments: tuple[str, ...]) 
 def test_a_profile_of_a_command(tmp_path: Path) -> None:
     """Whoever has it followed gets what was seen."""
     run = [sys.executable, "-m", "cProfile", "-m", "distillcli", "--version"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
     assert "function calls" in done.stdout
 
 

@@ -12,6 +12,7 @@ from distillcli.backend import Array, Backend
 from distillcli.batches.inputs import Input, Mask
 from distillcli.errors import DataError
 from distillcli.formats import widen
+from distillcli.numerics.arrays import all_within
 from distillcli.numerics.scores import Logits
 from distillcli.numerics.stored import Stored, Unread, widened
 
@@ -126,7 +127,7 @@ class Tile:
         return self.backend.to_device(raw.astype(np.int64))
 
     def _check_range(self, labels: Raw, classes: int) -> None:
-        if not labels.size or (labels.min() >= 0 and labels.max() < classes):
+        if all_within(labels, classes):
             return
         row = int(np.argmax((labels < 0) | (labels >= classes)))
         label = labels[row]

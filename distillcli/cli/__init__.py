@@ -14,7 +14,7 @@ def process() -> None:
     import sys
 
     if sys.stderr is None:  # a file that is opened must not get its number
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             os.set_blocking(stream.fileno(), True)  # what a pipe cannot take at once would be lost
@@ -33,7 +33,7 @@ def process() -> None:
 def main() -> None:
     """Do what the command line says, and raise SystemExit."""
     # `signal` itself takes 10 ms to load, in which an interrupt would be a stack trace.
-    import _signal  # type: ignore[import-not-found]
+    import _signal  # type: ignore[import-not-found]  # no stubs
     import os
 
     def end(number: int, frame: object) -> None:

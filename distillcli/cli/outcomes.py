@@ -111,6 +111,5 @@ def _leave_stdout() -> None:
 def _fail(error: DistillError, code: int) -> NoReturn:
     from distillcli.report import print_error
 
-    with contextlib.suppress(OSError):  # a full or closed stderr changes no exit code
-        print_error(error, sys.stderr)
+    print_error(error, sys.stderr)
     raise typer.Exit(code)

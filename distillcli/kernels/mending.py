@@ -13,8 +13,8 @@ from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
 
-# Scores that are computed again at once, with several copies in float64: these stay in the cache,
-# and the system is not asked for their memory again and again.
+# Scores that are computed again at once, with several copies in float64: so few that the system is
+# not asked for their memory again and again, so many that Python's part of the work hardly counts.
 AT_ONCE = 2**17
 
 

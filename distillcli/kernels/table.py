@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distillcli.kernels.wanted import Direction, Wanted
+from distillcli.numerics.arrays import all_within
 from distillcli.numerics.scores import Logits
 
 Array = npt.NDArray[Any]
@@ -71,8 +72,8 @@ class Asked:
     @classmethod
     def of(cls, sides: tuple[Logits, ...], wanted: Wanted) -> "Asked":
         labels = wanted.labels if any(one in wanted.nlls for one in sides) else None
-        if labels is not None and not _all_within(labels, sides[0].shape[1]):
-            labels = None
+        if labels is not None and not all_within(labels, sides[0].shape[1]):
+            labels = None  # a loop would read whatever lies there
         paired, labelled = len(sides) == 2, labels is not None
         of_sides = tuple(_of_side(one, wanted, paired=paired, labelled=labelled) for one in sides)
         if len(sides) == 1:
@@ -140,11 +141,6 @@ def _of_side(scores: Logits, wanted: Wanted, *, paired: bool, labelled: bool) ->
         | FINITE * (paired and (wanted.squares or wanted.cosine))
         | NLL * (labelled and scores in wanted.nlls)
     )
-
-
-def _all_within(labels: Array, classes: int) -> bool:
-    """Whether every label is a class; a loop would read whatever lies at one that is not."""
-    return not labels.size or bool(labels.min() >= 0 and labels.max() < classes)
 
 
 def _of_pair(sides: tuple[Logits, ...], wanted: Wanted) -> int:

@@ -37,6 +37,12 @@ def at(x: Array, index: Array) -> Array:
     return xp.take_along_axis(x, index[:, None], axis=-1)[:, 0]
 
 
+def all_within(numbers: Array, limit: int) -> bool:
+    """Whether every integer is one from 0 up to and without the limit."""
+    xp = namespace(numbers)
+    return 0 in numbers.shape or bool(xp.min(numbers) >= 0 and xp.max(numbers) < limit)
+
+
 def finite_rows(x: Array) -> Array:
     """Which rows of [rows, n] hold finite numbers only: bool [rows]."""
     xp = namespace(x)

@@ -22,15 +22,13 @@ def print_error(
 
 
 def print_warning(text: str, stream: TextIO | None = None, *, color: bool | None = None) -> None:
-    """Write `distill: warning: text`; a full stream costs no result."""
-    with suppress(OSError):
-        _print("warning", "bold yellow", text, stream, color)
+    """Write `distill: warning: text`."""
+    _print("warning", "bold yellow", text, stream, color)
 
 
 def print_note(text: str, stream: TextIO | None = None, *, color: bool | None = None) -> None:
-    """Write `distill: note: text`; a full stream costs no result."""
-    with suppress(OSError):
-        _print("note", "bold", text, stream, color)
+    """Write `distill: note: text`."""
+    _print("note", "bold", text, stream, color)
 
 
 def print_facts(
@@ -53,5 +51,6 @@ def _print(kind: str, style: str, text: str, stream: TextIO | None, color: bool 
     line = Text.assemble("distill: ", (f"{kind}:", style), f" {escape(text)}")
     # A page without width: a terminal breaks long lines itself, and they copy as one line.
     page = Page(None, Page.of(stream, color=color).color, Page.of(stream).encoding)
-    stream.write(page.text([line]))
-    stream.flush()
+    with suppress(OSError):  # a full or closed stderr costs no result, and changes no exit code
+        stream.write(page.text([line]))
+        stream.flush()

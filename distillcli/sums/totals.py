@@ -48,18 +48,15 @@ def _bins(rows: RowValues, size: int, sides: Sequence[str]) -> dict[str, Calibra
     if not sides:
         return {}
     count = len(rows.keep) // size
-    stretch = np.flatnonzero(rows.keep) // size
-    if rows.whole:  # a number for each row is another array to go through
-        stretch = np.arange(count)[:, None]
-
-    def cut(name: str) -> Floats:
-        values = rows.kept(name)
-        return values.reshape(count, -1) if rows.whole else values
-
+    shape: tuple[int, ...] = (-1,)
+    if rows.whole:  # a number for each row would be another array to go through
+        shape, stretch = (count, size), np.arange(count)[:, None]
+    else:
+        stretch = np.flatnonzero(rows.keep) // size
     return {
         side: Calibration.of_each(
-            confidence=cut(f"{side}_confidence"),
-            correct=cut(f"{side}_accuracy"),
+            confidence=rows.kept(f"{side}_confidence").reshape(shape),
+            correct=rows.kept(f"{side}_accuracy").reshape(shape),
             stretch=stretch,
             count=count,
         )

@@ -11,6 +11,7 @@ import numpy as np
 from distillcli.kernels.fast.compiling import compiled
 from distillcli.kernels.fast.scalars import (
     FAR_ABOVE,
+    LINE,
     MASKED,
     SAFE_SQUARES,
     exponential,
@@ -53,7 +54,6 @@ from distillcli.kernels.table import (
 )
 
 LANES = 128
-LINE = 64  # bytes that come from memory at once
 
 
 def places(classes, columns, dtype):

@@ -19,6 +19,8 @@ MASKED, FAR_ABOVE = -1e30, -1e29
 # Where sums of squares in float64 have lost nothing to underflow or overflow.
 SAFE_SQUARES = 1e-280, 1e280
 
+LINE = 64  # bytes that come from memory at a time
+
 FUSED: Any = {"fastmath": {"contract"}}
 
 

@@ -14,6 +14,7 @@ from distillcli.kernels.fast.compiling import HOW, compiled
 from distillcli.kernels.fast.scalars import (
     FAR_ABOVE,
     FUSED,
+    LINE,
     MASKED,
     SAFE_SQUARES,
     exponential,
@@ -60,7 +61,6 @@ from distillcli.kernels.table import (
 )
 
 BLOCK = 1024
-LINE = 64  # bytes that are fetched at a time
 # What `narrow_gap` loses at most, in units of the gap and of its centre; what a divergence may lose
 # to that, a third of what it may be wrong by.
 GAP_LOSES, MAY_LOSE = 2.0**-24, 3e-6
