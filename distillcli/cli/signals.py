@@ -97,6 +97,7 @@ def _end(number: signal.Signals) -> NoReturn:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """A signal that met a finaliser is not lost: the thread above sees to it."""
-    if not isinstance(unraisable.exc_value, KeyboardInterrupt | Terminated):
+    """A signal that met a finaliser is not lost: the thread above sees to it. After a signal, what
+    a finaliser complains of is an object that was half made when it came."""
+    if not _State.seen:
         sys.__unraisablehook__(unraisable)
